@@ -1,0 +1,136 @@
+//! What happens to keys, and every row that did not open, as typed events.
+//!
+//! No event holds an address, a name, a label, a path or a secret: keyrings and accounts appear by
+//! their random ids, slots by their numbers, tables by their kind. (The log that shows tampering is
+//! built on these events later.)
+
+mod sinks;
+
+pub use sinks::{JsonLinesSink, TracingSink};
+
+use crate::record::Table;
+
+/// Where audit events go. Called synchronously, often with the keyring's guard held: take the event
+/// and return.
+pub trait AuditSink: Send + Sync {
+    /// Takes one event.
+    fn record(&self, event: &AuditEvent);
+}
+
+/// One event. Ids are lowercase hexadecimal, 32 digits.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AuditEvent {
+    /// A keyring was made.
+    KeyringCreated {
+        /// The keyring.
+        keyring: String,
+    },
+    /// A keyring was opened, through this slot.
+    KeyringOpened {
+        /// The keyring.
+        keyring: String,
+        /// The slot that opened.
+        slot: u32,
+    },
+    /// An attempt to open a keyring failed.
+    OpenRefused {
+        /// The keyring.
+        keyring: String,
+        /// The provider's kind.
+        provider: String,
+        /// Why, in the error's own words.
+        reason: String,
+    },
+    /// The keys were wiped from memory.
+    KeysWiped {
+        /// The keyring.
+        keyring: String,
+        /// `true` if the idle deadline did it.
+        idle: bool,
+    },
+    /// A slot was added.
+    SlotAdded {
+        /// The keyring.
+        keyring: String,
+        /// The slot.
+        slot: u32,
+        /// The provider's kind.
+        provider: String,
+    },
+    /// A slot was removed.
+    SlotRemoved {
+        /// The keyring.
+        keyring: String,
+        /// The slot.
+        slot: u32,
+    },
+    /// A slot's secret was replaced.
+    SlotChanged {
+        /// The keyring.
+        keyring: String,
+        /// The slot.
+        slot: u32,
+    },
+    /// A root rotation became durable; accounts are rewritten from here on.
+    RootRotationStarted {
+        /// The keyring.
+        keyring: String,
+        /// The number of the new root.
+        root: u32,
+    },
+    /// Every account is under the new root, and the old one is gone from the keyring.
+    RootRotationFinished {
+        /// The keyring.
+        keyring: String,
+        /// The number of the new root.
+        root: u32,
+    },
+    /// An account was made.
+    AccountCreated {
+        /// The keyring.
+        keyring: String,
+        /// The account.
+        account: String,
+    },
+    /// An account's keys were unwrapped for use.
+    AccountOpened {
+        /// The keyring.
+        keyring: String,
+        /// The account.
+        account: String,
+    },
+    /// An account went from one state to another.
+    AccountState {
+        /// The account.
+        account: String,
+        /// The new state: `new`, `initialising`, `live` or `shredded`.
+        state: String,
+    },
+    /// A new generation of a table's data key seals from here on.
+    GenerationCreated {
+        /// The account.
+        account: String,
+        /// The table.
+        table: Table,
+        /// The new generation.
+        generation: u32,
+    },
+    /// A row did not open.
+    RowRefused {
+        /// The account.
+        account: String,
+        /// The table.
+        table: Table,
+        /// Why, in the error's own words.
+        reason: String,
+        /// Whether the row was treated as missing, as the options allow.
+        treated_as_missing: bool,
+    },
+}
+
+/// 32 hexadecimal digits.
+pub(crate) fn id_text(id: &[u8; 16]) -> String {
+    data_encoding::HEXLOWER.encode(id)
+}

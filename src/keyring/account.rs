@@ -1,0 +1,571 @@
+//! One account: its document, its keys in memory, and their generations.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use super::derive::{RootKeys, WrapKind, WrapPlace};
+use super::document::{
+    ACCOUNTS, AccountBody, AccountState, AccountsBody, KeyEntry, KeyKind, KeyState,
+    account_document,
+};
+use super::{CONFLICT_TRIES, Core, Keyring, now};
+use crate::audit::{AuditEvent, AuditSink, id_text};
+use crate::blind::Blind;
+use crate::error::SealError;
+use crate::record::{DataKey, Ids, Suite, Table, TableKeys};
+use crate::secret::{self, Key};
+use crate::wipe;
+
+/// The shortest time between two re-reads of an account's document that unknown generations cause.
+const REFRESH_PAUSE: Duration = Duration::from_millis(100);
+
+/// One WhatsApp account inside a store, with keys of its own. Cheap to clone. Pass it to
+/// [`SealedBackend::open`](crate::SealedBackend::open).
+#[derive(Clone)]
+pub struct Account {
+    shared: Arc<AccountShared>,
+}
+
+pub(super) struct AccountShared {
+    core: Arc<Core>,
+    name: String,
+    uid: [u8; 16],
+    /// Held for synchronous work only, never across an await.
+    loaded: RwLock<Loaded>,
+    refreshed: Mutex<Option<Instant>>,
+}
+
+struct Loaded {
+    state: AccountState,
+    store_id: Option<[u8; 16]>,
+    /// `None` while the keyring is not open.
+    keys: Option<Box<AccountKeys>>,
+}
+
+/// The expanded keys of an open account.
+pub(crate) struct AccountKeys {
+    pub(crate) ids: Ids,
+    pub(crate) blind: Blind,
+    /// By [`Table::index`].
+    tables: Vec<TableKeys>,
+}
+
+impl AccountKeys {
+    pub(crate) fn table(&self, table: Table) -> Result<&TableKeys, SealError> {
+        self.tables
+            .get(table.index())
+            .ok_or(SealError::UnknownGeneration {
+                table,
+                generation: 0,
+            })
+    }
+
+    /// Unwraps every key of `body`, which `root` signed.
+    fn unwrap(body: &AccountBody, root: &RootKeys) -> Result<Self, SealError> {
+        let ids = Ids {
+            keyring: body.keyring_id,
+            account: body.uid,
+        };
+        let mut by_table: BTreeMap<Table, Vec<DataKey>> = BTreeMap::new();
+        let mut blind = None;
+        for entry in &body.keys {
+            let Some(wrapped) = &entry.wrapped else {
+                continue;
+            };
+            let key = root.wrapper.unwrap(&place(body, entry)?, wrapped)?;
+            match (entry.kind, entry.table) {
+                (KeyKind::Data, Some(table)) => by_table
+                    .entry(table)
+                    .or_default()
+                    .push(DataKey::new(table, entry.generation, entry.suite, &key)),
+                _ if entry.state == KeyState::Active => blind = Some(Blind::new(ids, &key)),
+                _ => {}
+            }
+        }
+        let tables = Table::ALL
+            .into_iter()
+            .map(|table| TableKeys::new(table, by_table.remove(&table).unwrap_or_default()))
+            .collect::<Option<Vec<_>>>()
+            .ok_or(SealError::CorruptKeyring {
+                what: "a table of the account has no key",
+            })?;
+        Ok(Self {
+            ids,
+            blind: blind.ok_or(SealError::CorruptKeyring {
+                what: "the account has no blind key",
+            })?,
+            tables,
+        })
+    }
+}
+
+/// The whole place of a wrapped key; checks that the entry makes sense.
+fn place(body: &AccountBody, entry: &KeyEntry) -> Result<WrapPlace, SealError> {
+    let (kind, table) = match (entry.kind, entry.table) {
+        (KeyKind::Data, Some(table)) => (WrapKind::Data, table.number()),
+        (KeyKind::Blind, None) => (WrapKind::Blind, 0),
+        _ => {
+            return Err(SealError::CorruptKeyring {
+                what: "a key entry names a table where it must not, or none where it must",
+            });
+        }
+    };
+    Ok(WrapPlace {
+        keyring: body.keyring_id,
+        account: body.uid,
+        table,
+        kind,
+        generation: entry.generation,
+        suite: entry.suite,
+    })
+}
+
+/// Wraps `key` as a new active entry.
+fn entry(
+    body: &AccountBody,
+    root: &RootKeys,
+    table: Option<Table>,
+    generation: u32,
+    suite: Suite,
+    key: &Key,
+) -> Result<KeyEntry, SealError> {
+    let mut entry = KeyEntry {
+        kind: if table.is_some() {
+            KeyKind::Data
+        } else {
+            KeyKind::Blind
+        },
+        table,
+        generation,
+        suite,
+        state: KeyState::Active,
+        created: now(),
+        retired: None,
+        wrapped: None,
+    };
+    let wrapped = root.wrapper.wrap(&place(body, &entry)?, key)?;
+    entry.wrapped = Some(wrapped.try_into().map_err(|_| SealError::TooLarge)?);
+    Ok(entry)
+}
+
+/// Puts a body that another root signed under `new`: every key is unwrapped and wrapped again.
+pub(super) fn rewrap(
+    body: &mut AccountBody,
+    old: &RootKeys,
+    new: &RootKeys,
+) -> Result<(), SealError> {
+    for index in 0..body.keys.len() {
+        let Some(entry) = body.keys.get(index) else {
+            continue;
+        };
+        let Some(wrapped) = &entry.wrapped else {
+            continue;
+        };
+        let place = place(body, entry)?;
+        let key = old.wrapper.unwrap(&place, wrapped)?;
+        let again = new.wrapper.wrap(&place, &key)?;
+        if let Some(entry) = body.keys.get_mut(index) {
+            entry.wrapped = Some(again.try_into().map_err(|_| SealError::TooLarge)?);
+        }
+    }
+    body.root = new.number;
+    Ok(())
+}
+
+impl AccountShared {
+    /// Wipes the keys at once.
+    pub(super) fn wipe(&self) {
+        self.loaded_mut().keys = None;
+        wipe::stack();
+    }
+
+    fn loaded_mut(&self) -> std::sync::RwLockWriteGuard<'_, Loaded> {
+        self.loaded.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the document again and unwraps its keys.
+    pub(super) async fn reload(&self) -> Result<(), SealError> {
+        let (_, body) = read(&self.core, &self.name).await?;
+        self.take(&body)
+    }
+
+    /// Makes `body`, read and verified, the account in memory.
+    fn take(&self, body: &AccountBody) -> Result<(), SealError> {
+        if body.uid != self.uid {
+            return Err(SealError::CorruptKeyring {
+                what: "the account was replaced by another of the same name",
+            });
+        }
+        // The keyring's guard is held until the keys are in place: a wipe that comes in between
+        // would otherwise miss them.
+        self.core.with_open(|open| {
+            let keys = match body.state {
+                AccountState::Shredded => None,
+                _ => {
+                    let root = open.root_of(body.root)?;
+                    Some(Box::new(wipe::after(|| AccountKeys::unwrap(body, root))?))
+                }
+            };
+            *self.loaded_mut() = Loaded {
+                state: body.state,
+                store_id: body.store_id,
+                keys,
+            };
+            Ok(())
+        })
+    }
+
+    /// Reads the document, lets `change` alter it, and writes it durably, again and again while
+    /// another process changes it first. `change` answers `false` where nothing is to be written.
+    async fn change(
+        &self,
+        mut change: impl FnMut(&mut AccountBody, &RootKeys) -> Result<bool, SealError>,
+    ) -> Result<(), SealError> {
+        let _changing = self.core.changing.lock().await;
+        self.core.ensure_shared().await?;
+        let document = account_document(&self.name);
+        for _ in 0..CONFLICT_TRIES {
+            let (revision, mut body) = read(&self.core, &self.name).await?;
+            let altered = self.core.with_open(|open| {
+                if body.root != open.root.number {
+                    let old = open.root_of(body.root)?;
+                    rewrap(&mut body, old, &open.root)?;
+                }
+                change(&mut body, &open.root)
+            })?;
+            if altered {
+                body.revision = revision.checked_add(1).ok_or(SealError::Conflict)?;
+                match self.core.write(&document, Some(revision), &body).await {
+                    Err(SealError::Conflict) => continue,
+                    other => other?,
+                }
+            }
+            return self.take(&body);
+        }
+        Err(SealError::Conflict)
+    }
+}
+
+async fn read(core: &Core, name: &str) -> Result<(u64, AccountBody), SealError> {
+    let (revision, body) = core
+        .read::<AccountBody>(&account_document(name))
+        .await?
+        .ok_or(SealError::UnknownAccount)?;
+    if body.name != name {
+        return Err(SealError::CorruptKeyring {
+            what: "an account document names another account",
+        });
+    }
+    Ok((revision, body))
+}
+
+pub(super) async fn open(core: &Arc<Core>, name: &str) -> Result<Account, SealError> {
+    check_name(name)?;
+    core.ensure_shared().await?;
+    let known = core
+        .accounts
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(name)
+        .and_then(std::sync::Weak::upgrade);
+    if let Some(shared) = known {
+        shared.reload().await?;
+        return Ok(Account { shared });
+    }
+    let (_, body) = read(core, name).await?;
+    adopt(core, &body)
+}
+
+pub(super) async fn create(core: &Arc<Core>, name: &str) -> Result<Account, SealError> {
+    check_name(name)?;
+    let _changing = core.changing.lock().await;
+    core.ensure_shared().await?;
+    list(core, name).await?;
+    let uid = secret::random_id()?;
+    let body = core.with_open(|open| {
+        let mut body = AccountBody {
+            keyring_id: core.id,
+            revision: 1,
+            root: open.root.number,
+            name: name.to_owned(),
+            uid,
+            store_id: None,
+            state: AccountState::New,
+            keys: Vec::new(),
+        };
+        for table in std::iter::once(None).chain(Table::ALL.map(Some)) {
+            let key = secret::random_key()?;
+            let entry = entry(&body, &open.root, table, 1, open.suite, &key)?;
+            body.keys.push(entry);
+        }
+        Ok(body)
+    })?;
+    match core.write(&account_document(name), None, &body).await {
+        Err(SealError::Conflict) => return Err(SealError::AccountExists),
+        other => other?,
+    }
+    core.audit().record(&AuditEvent::AccountCreated {
+        keyring: id_text(&core.id),
+        account: id_text(&uid),
+    });
+    adopt(core, &body)
+}
+
+/// Writes `name` into the index of accounts, before its document: a store that can't list must not
+/// lose sight of an account.
+async fn list(core: &Core, name: &str) -> Result<(), SealError> {
+    for _ in 0..CONFLICT_TRIES {
+        let found = core.read::<AccountsBody>(ACCOUNTS).await?;
+        let root = core.with_open(|open| Ok(open.root.number))?;
+        let (expected, mut index) = match found {
+            Some((revision, index)) => (Some(revision), index),
+            None => (
+                None,
+                AccountsBody {
+                    keyring_id: core.id,
+                    revision: 0,
+                    root,
+                    names: Vec::new(),
+                },
+            ),
+        };
+        if index.names.iter().any(|listed| listed == name) {
+            return Ok(());
+        }
+        index.names.push(name.to_owned());
+        index.root = root;
+        index.revision = expected
+            .unwrap_or(0)
+            .checked_add(1)
+            .ok_or(SealError::Conflict)?;
+        match core.write(ACCOUNTS, expected, &index).await {
+            Err(SealError::Conflict) => {}
+            other => return other,
+        }
+    }
+    Err(SealError::Conflict)
+}
+
+/// Makes an account of a body that was read and verified, or just written.
+fn adopt(core: &Arc<Core>, body: &AccountBody) -> Result<Account, SealError> {
+    let shared = Arc::new(AccountShared {
+        core: Arc::clone(core),
+        name: body.name.clone(),
+        uid: body.uid,
+        loaded: RwLock::new(Loaded {
+            state: body.state,
+            store_id: body.store_id,
+            keys: None,
+        }),
+        refreshed: Mutex::new(None),
+    });
+    // Listed before its keys are unwrapped, so that a wipe finds them.
+    let shared = {
+        let mut accounts = core.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        match accounts.get(&body.name).and_then(std::sync::Weak::upgrade) {
+            Some(other) => other,
+            None => {
+                accounts.insert(body.name.clone(), Arc::downgrade(&shared));
+                shared
+            }
+        }
+    };
+    shared.take(body)?;
+    core.audit().record(&AuditEvent::AccountOpened {
+        keyring: id_text(&core.id),
+        account: id_text(&body.uid),
+    });
+    Ok(Account { shared })
+}
+
+fn check_name(name: &str) -> Result<(), SealError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
+        return Err(SealError::Invalid {
+            what: "an account's name is 1 to 64 characters of A-Z, a-z, 0-9, '.', '_' and '-'",
+        });
+    }
+    Ok(())
+}
+
+impl Account {
+    /// The name it was created with.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Its id, 16 random bytes, which every record is bound to.
+    #[must_use]
+    pub fn uid(&self) -> [u8; 16] {
+        self.shared.uid
+    }
+
+    /// How far the account is, as last read.
+    #[must_use]
+    pub fn state(&self) -> AccountState {
+        self.loaded().state
+    }
+
+    /// Gives `tables` new data keys: the new generation is durable before anything is sealed under
+    /// it. Rows sealed before still open; they are resealed by the lifecycle tools.
+    ///
+    /// # Errors
+    /// If the keyring is not open, or its store fails; the old keys stay in use then.
+    pub async fn rotate_data_keys(&self, tables: &[Table]) -> Result<(), SealError> {
+        let suite = self.shared.core.with_open(|open| Ok(open.suite))?;
+        let mut made = Vec::new();
+        self.shared
+            .change(|body, root| {
+                made.clear();
+                for table in tables {
+                    if made.iter().any(|(done, _)| done == table) {
+                        continue;
+                    }
+                    let newest = body
+                        .keys
+                        .iter()
+                        .filter(|key| key.table == Some(*table))
+                        .map(|key| key.generation)
+                        .max()
+                        .unwrap_or(0);
+                    let generation = newest.checked_add(1).ok_or(SealError::TooLarge)?;
+                    for key in &mut body.keys {
+                        if key.table == Some(*table) && key.state == KeyState::Active {
+                            key.state = KeyState::Retained;
+                            key.retired = Some(now());
+                        }
+                    }
+                    let key = secret::random_key()?;
+                    let entry = entry(body, root, Some(*table), generation, suite, &key)?;
+                    body.keys.push(entry);
+                    made.push((*table, generation));
+                }
+                Ok(!made.is_empty())
+            })
+            .await?;
+        for (table, generation) in made {
+            self.audit().record(&AuditEvent::GenerationCreated {
+                account: id_text(&self.uid()),
+                table,
+                generation,
+            });
+        }
+        Ok(())
+    }
+
+    fn loaded(&self) -> std::sync::RwLockReadGuard<'_, Loaded> {
+        self.shared
+            .loaded
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn audit(&self) -> &dyn AuditSink {
+        self.shared.core.audit()
+    }
+
+    pub(crate) fn keyring_id(&self) -> [u8; 16] {
+        self.shared.core.id
+    }
+
+    /// Runs synchronous work with the keys, and wipes the stack it used.
+    pub(crate) fn with_keys<T>(
+        &self,
+        work: impl FnOnce(&AccountKeys) -> Result<T, SealError>,
+    ) -> Result<T, SealError> {
+        let loaded = self.loaded();
+        if loaded.state == AccountState::Shredded {
+            return Err(SealError::Shredded);
+        }
+        let keys = loaded.keys.as_deref().ok_or(SealError::NotOpen)?;
+        wipe::after(|| work(keys))
+    }
+
+    /// Reads the document again because a row names a generation that is not known. `false` if that
+    /// was done a moment ago already.
+    pub(crate) async fn refresh(&self) -> Result<bool, SealError> {
+        {
+            let mut refreshed = self
+                .shared
+                .refreshed
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if refreshed.is_some_and(|at| at.elapsed() < REFRESH_PAUSE) {
+                return Ok(false);
+            }
+            *refreshed = Some(Instant::now());
+        }
+        self.shared.reload().await?;
+        Ok(true)
+    }
+
+    /// Reads the document again, now.
+    pub(crate) async fn reload(&self) -> Result<(), SealError> {
+        self.shared.reload().await
+    }
+
+    /// The id of the store that the account is bound to, if it is.
+    pub(crate) fn store_id(&self) -> Option<[u8; 16]> {
+        self.loaded().store_id
+    }
+
+    /// Binds the account to a store: durably, once, and the first one wins.
+    pub(crate) async fn bind_store(&self) -> Result<[u8; 16], SealError> {
+        let fresh = secret::random_id()?;
+        let mut bound = fresh;
+        self.shared
+            .change(|body, _| {
+                bound = *body.store_id.get_or_insert(fresh);
+                Ok(bound == fresh)
+            })
+            .await?;
+        Ok(bound)
+    }
+
+    /// Goes on to `next`, durably. Never goes back: a state that another process reached stands.
+    pub(crate) async fn advance(&self, next: AccountState) -> Result<(), SealError> {
+        let rank = |state: AccountState| match state {
+            AccountState::New => 0,
+            AccountState::Initialising => 1,
+            AccountState::Live => 2,
+            AccountState::Shredded => 3,
+        };
+        let mut moved = false;
+        self.shared
+            .change(|body, _| {
+                moved = rank(body.state) < rank(next);
+                if moved {
+                    body.state = next;
+                }
+                Ok(moved)
+            })
+            .await?;
+        if moved {
+            self.audit().record(&AuditEvent::AccountState {
+                account: id_text(&self.uid()),
+                state: next.name().to_owned(),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Keyring {
+    /// [`Account::rotate_data_keys`] for every account of the keyring, one after the other.
+    ///
+    /// # Errors
+    /// As there; accounts before the failing one have their new keys already.
+    pub async fn rotate_data_keys(&self, tables: &[Table]) -> Result<(), SealError> {
+        for name in self.accounts().await? {
+            match self.account(&name).await {
+                Ok(account) => account.rotate_data_keys(tables).await?,
+                // Listed and not made: a crash between the two. Shredded: nothing to rotate.
+                Err(SealError::UnknownAccount | SealError::Shredded) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,227 @@
+//! How a keyring is created and opened.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, RwLock};
+
+use super::derive::RootKeys;
+use super::document::{self, KEYRING, KeyringBody};
+use super::store::{KeyringStore, LockMode, Occupied, Revision};
+use super::{Core, Keyring, Open, idle, rotate, slot, unlock_document};
+use crate::audit::{AuditEvent, AuditSink, TracingSink, id_text};
+use crate::error::SealError;
+use crate::provider::KeyProvider;
+use crate::record::Suite;
+use crate::secret;
+
+/// Options for creating and opening a keyring.
+#[derive(Clone)]
+#[must_use]
+pub struct KeyringOptions {
+    suite: Option<Suite>,
+    label: String,
+    slot: Option<u32>,
+    id: Option<[u8; 16]>,
+    pins: BTreeMap<String, Revision>,
+    audit: Arc<dyn AuditSink>,
+}
+
+impl Default for KeyringOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl KeyringOptions {
+    /// The suite for this machine, no pins, any slot, audit events through `tracing`.
+    pub fn new() -> Self {
+        Self {
+            suite: None,
+            label: "first".to_owned(),
+            slot: None,
+            id: None,
+            pins: BTreeMap::new(),
+            audit: Arc::new(TracingSink),
+        }
+    }
+
+    /// The suite of a new keyring's wraps and data keys. Default: [`Suite::for_this_machine`].
+    pub fn suite(mut self, suite: Suite) -> Self {
+        self.suite = Some(suite);
+        self
+    }
+
+    /// The label of a new keyring's slot: at most 64 characters, not personal. Default: `first`.
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    /// Tries only this slot. Without it a passphrase is tried on each passphrase slot, at one key
+    /// derivation each.
+    pub fn slot(mut self, slot: u32) -> Self {
+        self.slot = Some(slot);
+        self
+    }
+
+    /// Opens only the keyring of this id: another one is [`SealError::WrongKeyring`].
+    pub fn pin_id(mut self, id: [u8; 16]) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// Refuses a document older than this revision with [`SealError::RolledBack`]. Documents are
+    /// named as [`Keyring::revisions`] names them.
+    pub fn pin_revision(mut self, document: impl Into<String>, revision: Revision) -> Self {
+        self.pins.insert(document.into(), revision);
+        self
+    }
+
+    /// Where audit events go.
+    pub fn audit(mut self, sink: Arc<dyn AuditSink>) -> Self {
+        self.audit = sink;
+        self
+    }
+
+    /// As [`Keyring::create`].
+    ///
+    /// # Errors
+    /// As [`Keyring::create`].
+    pub async fn create(
+        self,
+        store: impl KeyringStore + 'static,
+        provider: &dyn KeyProvider,
+    ) -> Result<Keyring, SealError> {
+        self.create_in(Arc::new(store), provider).await
+    }
+
+    /// As [`Keyring::open`].
+    ///
+    /// # Errors
+    /// As [`Keyring::open`].
+    pub async fn open(
+        self,
+        store: impl KeyringStore + 'static,
+        provider: &dyn KeyProvider,
+    ) -> Result<Keyring, SealError> {
+        self.open_in(Arc::new(store), provider).await
+    }
+
+    /// As [`Keyring::open_or_create`].
+    ///
+    /// # Errors
+    /// As [`Keyring::open_or_create`].
+    pub async fn open_or_create(
+        self,
+        store: impl KeyringStore + 'static,
+        provider: &dyn KeyProvider,
+    ) -> Result<Keyring, SealError> {
+        let store: Arc<dyn KeyringStore> = Arc::new(store);
+        match self.clone().open_in(Arc::clone(&store), provider).await {
+            // A pinned keyring must exist: making another would hide that it is gone.
+            Err(SealError::NoKeyring) if self.id.is_none() && self.pins.is_empty() => {}
+            other => return other,
+        }
+        match self.clone().create_in(Arc::clone(&store), provider).await {
+            Err(SealError::KeyringExists) => self.open_in(store, provider).await,
+            other => other,
+        }
+    }
+
+    async fn create_in(
+        self,
+        store: Arc<dyn KeyringStore>,
+        provider: &dyn KeyProvider,
+    ) -> Result<Keyring, SealError> {
+        slot::check_label(&self.label)?;
+        if store.get(KEYRING).await?.is_some() {
+            return Err(SealError::KeyringExists);
+        }
+        if store.occupied().await? == Occupied::Yes {
+            return Err(SealError::Occupied);
+        }
+        let suite = self.suite.unwrap_or_else(Suite::for_this_machine);
+        let keyring_id = secret::random_id()?;
+        let root = RootKeys::new(secret::random_key()?, 1, suite);
+        let entry = slot::make(keyring_id, 1, self.label, provider, &root, suite).await?;
+        let body = KeyringBody {
+            keyring_id,
+            revision: 1,
+            root: 1,
+            suite,
+            next_slot: 2,
+            slots: vec![entry],
+            previous_root: None,
+        };
+        let bytes = document::write(&body, &root, KEYRING)?;
+        let guard = store.lock(LockMode::Shared).await?;
+        store
+            .put(KEYRING, None, &bytes)
+            .await
+            .map_err(|fault| match SealError::from(fault) {
+                SealError::Conflict => SealError::KeyringExists,
+                other => other,
+            })?;
+        self.audit.record(&AuditEvent::KeyringCreated {
+            keyring: id_text(&keyring_id),
+        });
+        let open = Open {
+            suite,
+            slot: 1,
+            root,
+            previous: None,
+        };
+        Ok(keyring(
+            store, self.audit, keyring_id, self.pins, open, guard,
+        ))
+    }
+
+    async fn open_in(
+        self,
+        store: Arc<dyn KeyringStore>,
+        provider: &dyn KeyProvider,
+    ) -> Result<Keyring, SealError> {
+        // Looked for first: opening where nothing is must not leave a lock file behind.
+        if store.get(KEYRING).await?.is_none() {
+            return Err(SealError::NoKeyring);
+        }
+        let guard = store.lock(LockMode::Shared).await?;
+        let (body, open) =
+            unlock_document(&*store, &self.pins, &*self.audit, provider, self.slot).await?;
+        if self.id.is_some_and(|id| id != body.keyring_id) {
+            return Err(SealError::WrongKeyring);
+        }
+        self.audit.record(&AuditEvent::KeyringOpened {
+            keyring: id_text(&body.keyring_id),
+            slot: open.slot,
+        });
+        let interrupted = open.previous.is_some();
+        let keyring = keyring(store, self.audit, body.keyring_id, self.pins, open, guard);
+        if interrupted {
+            rotate::finish_if_alone(&keyring.core).await?;
+        }
+        Ok(keyring)
+    }
+}
+
+fn keyring(
+    store: Arc<dyn KeyringStore>,
+    audit: Arc<dyn AuditSink>,
+    id: [u8; 16],
+    pins: BTreeMap<String, Revision>,
+    open: Open,
+    guard: super::LockGuard,
+) -> Keyring {
+    Keyring {
+        core: Arc::new(Core {
+            store,
+            audit,
+            id,
+            pins,
+            open: RwLock::new(Some(open)),
+            accounts: Mutex::default(),
+            guard: Mutex::new(Some(guard)),
+            changing: async_lock::Mutex::new(()),
+            idle: idle::Idle::default(),
+        }),
+    }
+}

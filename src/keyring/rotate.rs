@@ -1,0 +1,236 @@
+//! Root rotation: several documents, and a kill between any two of them is finished later.
+//!
+//! 1. The keyring document is replaced, in one write, by one with the new root: every slot that
+//!    stays wraps it, and it holds the old root wrapped under the new one.
+//! 2. The index and every account document are rewritten under the new root.
+//! 3. The old root is dropped from the keyring document.
+//!
+//! Until 3, whoever opens reads documents of either root and finishes the work when alone.
+
+use super::account;
+use super::derive::{RootKeys, WrapKind, WrapPlace};
+use super::document::{
+    ACCOUNTS, AccountBody, AccountsBody, KEYRING, KeyringBody, account_document,
+};
+use super::store::LockGuard;
+use super::{CONFLICT_TRIES, Core, Keyring, Open, open_slot, slot};
+use crate::audit::{AuditEvent, id_text};
+use crate::error::SealError;
+use crate::provider::KeyProvider;
+use crate::secret::{self, Key};
+
+impl Keyring {
+    /// Replaces the root key. `keep` names every slot that stays, with a provider that opens it:
+    /// each gets a fresh recipe under the new root. All other slots are dropped, and must be named
+    /// in `drop`, so that none is lost by omission.
+    ///
+    /// Runs alone: every other opener must be closed. A kill at any moment is finished by the next
+    /// open. An old copy of the keyring still opens under the old root and holds the same data
+    /// keys; only new data keys and a new blind key end that.
+    ///
+    /// # Errors
+    /// [`SealError::InUse`] while somebody else has the keyring open, [`SealError::WrongKey`] if a
+    /// provider does not open its slot, [`SealError::Invalid`] if a slot is named twice or not at
+    /// all, [`SealError::SlotCount`] if none stays. Nothing was changed then.
+    pub async fn rotate_root(
+        &self,
+        keep: &[(u32, &dyn KeyProvider)],
+        drop: &[u32],
+    ) -> Result<(), SealError> {
+        let core = &self.core;
+        let _changing = core.changing.lock().await;
+        core.ensure_shared().await?;
+        let exclusive = core.take_exclusive().await?;
+        let result = rotate(core, keep, drop).await;
+        core.release_exclusive(exclusive).await?;
+        result
+    }
+}
+
+/// Finishes an interrupted rotation if nobody else has the keyring open; else the next one does.
+pub(super) async fn finish_if_alone(core: &Core) -> Result<(), SealError> {
+    let _changing = core.changing.lock().await;
+    let exclusive: LockGuard = match core.take_exclusive().await {
+        Ok(guard) => guard,
+        Err(SealError::InUse) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let result = finish(core).await;
+    core.release_exclusive(exclusive).await?;
+    result
+}
+
+async fn rotate(
+    core: &Core,
+    keep: &[(u32, &dyn KeyProvider)],
+    drop: &[u32],
+) -> Result<(), SealError> {
+    // An earlier rotation first: the document has room for one previous root.
+    finish(core).await?;
+    let (revision, body) = core
+        .read::<KeyringBody>(KEYRING)
+        .await?
+        .ok_or(SealError::NoKeyring)?;
+    check_named_once(&body, keep, drop)?;
+
+    let suite = body.suite;
+    let number = body.root.checked_add(1).ok_or(SealError::TooLarge)?;
+    let new = RootKeys::new(secret::random_key()?, number, suite);
+    let mut slots = Vec::with_capacity(keep.len());
+    let mut next_slot = body.next_slot;
+    let mut through = None;
+    let came_through = core.with_open(|open| Ok(open.slot))?;
+    for (number, provider) in keep {
+        let entry = body
+            .slots
+            .iter()
+            .find(|entry| entry.slot == *number)
+            .ok_or(SealError::UnknownSlot)?;
+        if entry.kind != provider.kind() || open_slot(&body, entry, *provider).await?.is_none() {
+            return Err(SealError::WrongKey);
+        }
+        let fresh = slot::make(
+            core.id,
+            next_slot,
+            entry.label.clone(),
+            *provider,
+            &new,
+            suite,
+        )
+        .await?;
+        if *number == came_through {
+            through = Some(next_slot);
+        }
+        next_slot = next_slot.checked_add(1).ok_or(SealError::SlotCount)?;
+        slots.push(fresh);
+    }
+
+    let (old, wrapped) = core.with_open(|open| {
+        let place = WrapPlace::root(core.id, WrapKind::PreviousRoot, open.root.number, suite);
+        let wrapped = new.wrapper.wrap(&place, &open.root.root)?;
+        let old = RootKeys::new(copy(&open.root.root), open.root.number, suite);
+        Ok((old, wrapped))
+    })?;
+    let rotated = KeyringBody {
+        revision: revision.checked_add(1).ok_or(SealError::Conflict)?,
+        root: number,
+        next_slot,
+        slots,
+        previous_root: Some(super::document::PreviousRoot {
+            root: old.number,
+            wrapped: wrapped.try_into().map_err(|_| SealError::TooLarge)?,
+        }),
+        ..body
+    };
+    let bytes = super::document::write(&rotated, &new, KEYRING)?;
+    core.store.put(KEYRING, Some(revision), &bytes).await?;
+    // From here on the new root is the root, whatever happens.
+    {
+        let mut open = core.open_mut();
+        // Wiped meanwhile by `lock`: stay wiped, and let the next open finish.
+        if open.is_none() {
+            return Err(SealError::NotOpen);
+        }
+        *open = Some(Open {
+            suite,
+            slot: through.unwrap_or(0),
+            root: new,
+            previous: Some(old),
+        });
+    }
+    core.audit().record(&AuditEvent::RootRotationStarted {
+        keyring: id_text(&core.id),
+        root: number,
+    });
+    finish(core).await
+}
+
+/// Steps 2 and 3. Does nothing where no rotation is under way.
+async fn finish(core: &Core) -> Result<(), SealError> {
+    let number = core.with_open(|open| Ok(open.previous.as_ref().map(|_| open.root.number)))?;
+    let Some(number) = number else { return Ok(()) };
+
+    let names = match core.read::<AccountsBody>(ACCOUNTS).await? {
+        Some((revision, mut index)) => {
+            if index.root != number {
+                index.root = number;
+                index.revision = revision.checked_add(1).ok_or(SealError::Conflict)?;
+                core.write(ACCOUNTS, Some(revision), &index).await?;
+            }
+            index.names
+        }
+        None => Vec::new(),
+    };
+    for name in names {
+        rewrite_account(core, &name).await?;
+    }
+    core.change_keyring(|body| {
+        body.previous_root = None;
+        Ok(())
+    })
+    .await?;
+    if let Some(open) = &mut *core.open_mut() {
+        open.previous = None;
+    }
+    core.audit().record(&AuditEvent::RootRotationFinished {
+        keyring: id_text(&core.id),
+        root: number,
+    });
+    Ok(())
+}
+
+async fn rewrite_account(core: &Core, name: &str) -> Result<(), SealError> {
+    let document = account_document(name);
+    for _ in 0..CONFLICT_TRIES {
+        // Listed and not made: a crash between the two.
+        let Some((revision, mut body)) = core.read::<AccountBody>(&document).await? else {
+            return Ok(());
+        };
+        let done = core.with_open(|open| {
+            if body.root == open.root.number {
+                return Ok(true);
+            }
+            let old = open.root_of(body.root)?;
+            account::rewrap(&mut body, old, &open.root)?;
+            Ok(false)
+        })?;
+        if done {
+            return Ok(());
+        }
+        body.revision = revision.checked_add(1).ok_or(SealError::Conflict)?;
+        match core.write(&document, Some(revision), &body).await {
+            Err(SealError::Conflict) => {}
+            other => return other,
+        }
+    }
+    Err(SealError::Conflict)
+}
+
+fn check_named_once(
+    body: &KeyringBody,
+    keep: &[(u32, &dyn KeyProvider)],
+    drop: &[u32],
+) -> Result<(), SealError> {
+    if keep.is_empty() {
+        return Err(SealError::SlotCount);
+    }
+    let mut named: Vec<u32> = keep.iter().map(|(slot, _)| *slot).collect();
+    named.extend_from_slice(drop);
+    named.sort_unstable();
+    let mut present: Vec<u32> = body.slots.iter().map(|entry| entry.slot).collect();
+    present.sort_unstable();
+    if named != present {
+        return Err(SealError::Invalid {
+            what: "name every slot of the keyring once, to keep or to drop",
+        });
+    }
+    Ok(())
+}
+
+fn copy(key: &Key) -> Key {
+    use secrecy::{ExposeSecret, ExposeSecretMut};
+    let mut copy = Key::default();
+    copy.expose_secret_mut()
+        .copy_from_slice(key.expose_secret());
+    copy
+}

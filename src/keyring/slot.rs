@@ -1,0 +1,283 @@
+//! Slots: the ways to open a keyring.
+
+use super::derive::{RootKeys, SlotKeys, WrapKind, WrapPlace};
+use super::document::{KEYRING, KeyringBody, MAX_SLOTS, SlotEntry};
+use super::{Keyring, now, open_slot};
+use crate::audit::{AuditEvent, id_text};
+use crate::error::SealError;
+use crate::provider::{KeyProvider, Recipe, SlotContext};
+use crate::record::Suite;
+
+/// What a slot is, without its secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SlotInfo {
+    /// Its number, never reused in a keyring.
+    pub slot: u32,
+    /// The label it was given.
+    pub label: String,
+    /// The provider's kind.
+    pub kind: String,
+    /// When it was made, in Unix seconds.
+    pub created: u64,
+    /// Whether this opener came in through it.
+    pub opened: bool,
+}
+
+impl Keyring {
+    /// The slots, in number order.
+    ///
+    /// # Errors
+    /// If the keyring is not open, or its store fails.
+    pub async fn slots(&self) -> Result<Vec<SlotInfo>, SealError> {
+        let (_, body) = self
+            .core
+            .read::<KeyringBody>(KEYRING)
+            .await?
+            .ok_or(SealError::NoKeyring)?;
+        let through = self.core.with_open(|open| Ok(open.slot))?;
+        Ok(body
+            .slots
+            .iter()
+            .map(|entry| SlotInfo {
+                slot: entry.slot,
+                label: entry.label.clone(),
+                kind: entry.kind.clone(),
+                created: entry.created,
+                opened: entry.slot == through,
+            })
+            .collect())
+    }
+
+    /// Adds a slot that `provider` opens, and returns its number. `label` is stored in the clear:
+    /// at most 64 characters, not personal.
+    ///
+    /// # Errors
+    /// [`SealError::SlotCount`] beyond sixteen slots, and whatever the provider answers.
+    pub async fn add_slot(
+        &self,
+        label: &str,
+        provider: &dyn KeyProvider,
+    ) -> Result<u32, SealError> {
+        check_label(label)?;
+        let _changing = self.core.changing.lock().await;
+        self.core.ensure_shared().await?;
+        // The number goes into the slot's derivation, so it is claimed before the provider is asked.
+        let slot = self
+            .core
+            .change_keyring(|body| {
+                if body.slots.len() >= MAX_SLOTS {
+                    return Err(SealError::SlotCount);
+                }
+                let slot = body.next_slot;
+                body.next_slot = slot.checked_add(1).ok_or(SealError::SlotCount)?;
+                Ok(slot)
+            })
+            .await?;
+        let draft = self.draft(slot, label, provider).await?;
+        self.core
+            .change_keyring(|body| {
+                if body.slots.len() >= MAX_SLOTS {
+                    return Err(SealError::SlotCount);
+                }
+                body.slots.push(self.finish(&draft)?);
+                Ok(())
+            })
+            .await?;
+        self.core.audit.record(&AuditEvent::SlotAdded {
+            keyring: id_text(&self.core.id),
+            slot,
+            provider: provider.kind().to_owned(),
+        });
+        Ok(slot)
+    }
+
+    /// Removes a slot. An old copy of the keyring still opens with its secret, and holds the same
+    /// data keys: only new data keys, a new blind key and a new root end that.
+    ///
+    /// # Errors
+    /// [`SealError::UnknownSlot`], or [`SealError::SlotCount`] for the last one.
+    pub async fn remove_slot(&self, slot: u32) -> Result<(), SealError> {
+        let _changing = self.core.changing.lock().await;
+        self.core.ensure_shared().await?;
+        self.core
+            .change_keyring(|body| {
+                let position = position(body, slot)?;
+                if body.slots.len() == 1 {
+                    return Err(SealError::SlotCount);
+                }
+                body.slots.remove(position);
+                Ok(())
+            })
+            .await?;
+        self.core.audit.record(&AuditEvent::SlotRemoved {
+            keyring: id_text(&self.core.id),
+            slot,
+        });
+        Ok(())
+    }
+
+    /// Replaces a slot's secret at once, keeping its label: `old` must open it, `new` opens it from
+    /// here on, under a new number, which is returned. No row is rewritten. As with
+    /// [`Keyring::remove_slot`], an old copy of the keyring still opens with the old secret.
+    ///
+    /// # Errors
+    /// [`SealError::WrongKey`] if `old` does not open the slot; nothing was changed then.
+    pub async fn change_passphrase(
+        &self,
+        slot: u32,
+        old: &dyn KeyProvider,
+        new: &dyn KeyProvider,
+    ) -> Result<u32, SealError> {
+        let _changing = self.core.changing.lock().await;
+        self.core.ensure_shared().await?;
+        let (_, body) = self
+            .core
+            .read::<KeyringBody>(KEYRING)
+            .await?
+            .ok_or(SealError::NoKeyring)?;
+        let entry = body
+            .slots
+            .get(position(&body, slot)?)
+            .ok_or(SealError::UnknownSlot)?;
+        if entry.kind != old.kind() || open_slot(&body, entry, old).await?.is_none() {
+            return Err(SealError::WrongKey);
+        }
+        let replacement = self
+            .core
+            .change_keyring(|body| {
+                let slot = body.next_slot;
+                body.next_slot = slot.checked_add(1).ok_or(SealError::SlotCount)?;
+                Ok(slot)
+            })
+            .await?;
+        let draft = self.draft(replacement, &entry.label, new).await?;
+        self.core
+            .change_keyring(|body| {
+                let position = position(body, slot)?;
+                let finished = self.finish(&draft)?;
+                *body.slots.get_mut(position).ok_or(SealError::UnknownSlot)? = finished;
+                Ok(())
+            })
+            .await?;
+        if let Some(open) = &mut *self.core.open_mut()
+            && open.slot == slot
+        {
+            open.slot = replacement;
+        }
+        self.core.audit.record(&AuditEvent::SlotChanged {
+            keyring: id_text(&self.core.id),
+            slot: replacement,
+        });
+        Ok(replacement)
+    }
+
+    async fn draft(
+        &self,
+        slot: u32,
+        label: &str,
+        provider: &dyn KeyProvider,
+    ) -> Result<Draft, SealError> {
+        let suite = self.core.with_open(|open| Ok(open.suite))?;
+        draft(self.core.id, slot, label.to_owned(), provider, suite).await
+    }
+
+    fn finish(&self, draft: &Draft) -> Result<SlotEntry, SealError> {
+        self.core
+            .with_open(|open| draft.wrap(self.core.id, &open.root, open.suite))
+    }
+}
+
+fn position(body: &KeyringBody, slot: u32) -> Result<usize, SealError> {
+    body.slots
+        .iter()
+        .position(|entry| entry.slot == slot)
+        .ok_or(SealError::UnknownSlot)
+}
+
+/// A slot whose secret is made, and whose root key is not wrapped yet.
+pub(super) struct Draft {
+    slot: u32,
+    label: String,
+    kind: String,
+    recipe: Recipe,
+    keys: SlotKeys,
+}
+
+impl Draft {
+    pub(super) fn wrap(
+        &self,
+        keyring_id: [u8; 16],
+        root: &RootKeys,
+        suite: Suite,
+    ) -> Result<SlotEntry, SealError> {
+        let place = WrapPlace::root(keyring_id, WrapKind::Root, root.number, suite);
+        let wrapped = self.keys.wrapper.wrap(&place, &root.root)?;
+        Ok(SlotEntry {
+            slot: self.slot,
+            label: self.label.clone(),
+            kind: self.kind.clone(),
+            recipe: self.recipe.clone(),
+            commitment: self.keys.commitment(),
+            wrapped_root: wrapped.try_into().map_err(|_| SealError::TooLarge)?,
+            created: now(),
+        })
+    }
+}
+
+/// Asks `provider` for the secret of a new slot.
+pub(super) async fn draft(
+    keyring_id: [u8; 16],
+    slot: u32,
+    label: String,
+    provider: &dyn KeyProvider,
+    suite: Suite,
+) -> Result<Draft, SealError> {
+    let kind = provider.kind();
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if kind.is_empty() || kind.len() > 32 || !kind.bytes().all(plain) {
+        return Err(SealError::Invalid {
+            what: "a provider's kind is 1 to 32 characters of a-z, 0-9 and -",
+        });
+    }
+    let context = SlotContext { keyring_id, slot };
+    let new = provider.generate(&context).await?;
+    if crate::secret::is_zero(&new.secret) {
+        return Err(SealError::Invalid {
+            what: "the provider gave an all-zero secret",
+        });
+    }
+    Ok(Draft {
+        slot,
+        label,
+        kind: kind.to_owned(),
+        recipe: Recipe {
+            reference: provider.reference(),
+            material: new.material,
+        },
+        keys: SlotKeys::derive(&new.secret, &context, kind, suite)?,
+    })
+}
+
+/// A whole new slot.
+pub(super) async fn make(
+    keyring_id: [u8; 16],
+    slot: u32,
+    label: String,
+    provider: &dyn KeyProvider,
+    root: &RootKeys,
+    suite: Suite,
+) -> Result<SlotEntry, SealError> {
+    draft(keyring_id, slot, label, provider, suite)
+        .await?
+        .wrap(keyring_id, root, suite)
+}
+
+pub(super) fn check_label(label: &str) -> Result<(), SealError> {
+    if label.is_empty() || label.chars().count() > 64 || label.chars().any(char::is_control) {
+        return Err(SealError::Invalid {
+            what: "a label is 1 to 64 characters with no control characters",
+        });
+    }
+    Ok(())
+}

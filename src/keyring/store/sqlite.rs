@@ -1,0 +1,430 @@
+//! A keyring in an SQLite file: the data file itself, or a file of its own.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+use super::{KeyringStore, LockGuard, LockMode, Occupied, Revision, StoreFault, StoreFaultKind};
+use crate::thread::off_thread;
+
+/// Numbered migrations, applied in order; the count is the schema's version.
+const MIGRATIONS: &[&str] = &[include_str!(
+    "../../../migrations/keyring/0001_documents.sql"
+)];
+
+/// How long a connection waits for another writer of the same file.
+const WAIT: Duration = Duration::from_secs(10);
+
+type Pool = r2d2::Pool<SqliteConnectionManager>;
+
+/// Keeps the keyring in an SQLite file.
+///
+/// In the data file, one copy is one backup. In a file of its own, a destroyed key is gone from later
+/// backups of the data too, which compliance should prefer. Files are made with mode `0600`, whatever
+/// the umask; writes are durable when they return (`synchronous=FULL`), erased content is overwritten
+/// (`secure_delete`) and the write-ahead log is folded in after each write.
+///
+/// Openers are told apart by an advisory lock on `<file>.keyring-lock` beside it. (Not on the file
+/// itself: closing any descriptor of a database file would drop SQLite's own locks in this process.)
+pub struct SqliteKeyring {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    path: PathBuf,
+    pool: Mutex<Option<Pool>>,
+}
+
+impl SqliteKeyring {
+    /// A keyring in the file at `path`, which is made when a keyring is created in it.
+    pub fn at(path: impl AsRef<Path>) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                path: path.as_ref().to_path_buf(),
+                pool: Mutex::new(None),
+            }),
+        }
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T, StoreFault> + Send + 'static,
+    ) -> Result<T, StoreFault> {
+        let shared = Arc::clone(&self.shared);
+        off_thread("sealed-store-keyring", move || work(&shared))
+            .await
+            .unwrap_or_else(|| {
+                Err(StoreFault::new(
+                    StoreFaultKind::Io,
+                    "no thread could be started for the keyring's file; try again",
+                ))
+            })
+    }
+}
+
+impl Shared {
+    fn connection(&self) -> Result<r2d2::PooledConnection<SqliteConnectionManager>, StoreFault> {
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let pool = match &*pool {
+            Some(pool) => pool.clone(),
+            None => {
+                create_private(&self.path)?;
+                let manager = SqliteConnectionManager::file(&self.path).with_init(configure);
+                let made = r2d2::Pool::builder()
+                    .max_size(1)
+                    .min_idle(Some(0))
+                    .connection_timeout(WAIT)
+                    .error_handler(Box::new(r2d2::NopErrorHandler))
+                    .build_unchecked(manager);
+                migrate(&mut *made.get().map_err(no_connection)?)?;
+                pool.insert(made).clone()
+            }
+        };
+        pool.get().map_err(no_connection)
+    }
+
+    fn get(&self, name: &str) -> Result<Option<(Revision, Vec<u8>)>, StoreFault> {
+        if !exists(&self.path)? {
+            return Ok(None);
+        }
+        let connection = self.connection_for_reading()?;
+        let Some(connection) = connection else {
+            return Ok(None);
+        };
+        connection
+            .query_row(
+                "SELECT revision, document FROM sealed_store_keyring WHERE name = ?1",
+                [name],
+                |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)),
+            )
+            .optional()
+            .map_err(failed)?
+            .map(|(revision, document)| {
+                let revision = u64::try_from(revision).map_err(|_| {
+                    StoreFault::new(
+                        StoreFaultKind::Corrupt,
+                        "a keyring document has an impossible revision; restore a backup",
+                    )
+                })?;
+                Ok((revision, document))
+            })
+            .transpose()
+    }
+
+    /// A connection, or `None` if the file holds no keyring yet: reading changes no file.
+    fn connection_for_reading(
+        &self,
+    ) -> Result<Option<r2d2::PooledConnection<SqliteConnectionManager>>, StoreFault> {
+        let opened = self
+            .pool
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some();
+        if !opened {
+            let probe = Connection::open_with_flags(
+                &self.path,
+                rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE
+                    | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX,
+            )
+            .map_err(failed)?;
+            probe.busy_timeout(WAIT).map_err(failed)?;
+            if !has_table(&probe, "sealed_store_keyring")? {
+                return Ok(None);
+            }
+        }
+        self.connection().map(Some)
+    }
+
+    fn put(
+        &self,
+        name: &str,
+        expected: Option<Revision>,
+        bytes: &[u8],
+    ) -> Result<Revision, StoreFault> {
+        let used_up = || StoreFault::new(StoreFaultKind::Invalid, "the revision number is used up");
+        let revision = expected.unwrap_or(0).checked_add(1).ok_or_else(used_up)?;
+        let stored = i64::try_from(revision).map_err(|_| used_up())?;
+        let mut connection = self.connection()?;
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(failed)?;
+        let changed = match expected {
+            None => transaction.execute(
+                "INSERT INTO sealed_store_keyring (name, revision, document) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (name) DO NOTHING",
+                params![name, stored, bytes],
+            ),
+            Some(_) => transaction.execute(
+                "UPDATE sealed_store_keyring SET revision = ?2, document = ?3
+                 WHERE name = ?1 AND revision = ?2 - 1",
+                params![name, stored, bytes],
+            ),
+        }
+        .map_err(failed)?;
+        if changed != 1 {
+            return Err(StoreFault::new(
+                StoreFaultKind::Conflict,
+                "the keyring document changed meanwhile; read it again",
+            ));
+        }
+        transaction.commit().map_err(failed)?;
+        fold_log(&connection);
+        Ok(revision)
+    }
+
+    fn occupied(&self) -> Result<Occupied, StoreFault> {
+        if !exists(&self.path)? {
+            return Ok(Occupied::Unknown);
+        }
+        let connection = Connection::open_with_flags(
+            &self.path,
+            rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )
+        .map_err(failed)?;
+        connection.busy_timeout(WAIT).map_err(failed)?;
+        let mut statement = connection
+            .prepare(
+                "SELECT name FROM sqlite_schema WHERE type = 'table'
+                 AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+                 AND name NOT LIKE 'sealed\\_store\\_%' ESCAPE '\\'
+                 AND name <> '__diesel_schema_migrations'",
+            )
+            .map_err(failed)?;
+        let tables = statement
+            .query_map([], |row| row.get::<_, String>(0))
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(failed)?;
+        if tables.is_empty() {
+            // A file of its own, or a data file that its store has not touched yet.
+            return Ok(Occupied::Unknown);
+        }
+        for table in tables {
+            let quoted = table.replace('"', "\"\"");
+            let any: bool = connection
+                .query_row(
+                    &format!("SELECT EXISTS (SELECT 1 FROM \"{quoted}\")"),
+                    [],
+                    |row| row.get(0),
+                )
+                .map_err(failed)?;
+            if any {
+                return Ok(Occupied::Yes);
+            }
+        }
+        Ok(Occupied::No)
+    }
+
+    fn list(&self) -> Result<Vec<String>, StoreFault> {
+        if !exists(&self.path)? {
+            return Ok(Vec::new());
+        }
+        let Some(connection) = self.connection_for_reading()? else {
+            return Ok(Vec::new());
+        };
+        let mut statement = connection
+            .prepare("SELECT name FROM sealed_store_keyring ORDER BY name")
+            .map_err(failed)?;
+        statement
+            .query_map([], |row| row.get(0))
+            .and_then(Iterator::collect)
+            .map_err(failed)
+    }
+
+    fn lock(&self, mode: LockMode) -> Result<LockGuard, StoreFault> {
+        let mut beside = self.path.clone().into_os_string();
+        beside.push(".keyring-lock");
+        let file = private_options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(beside)
+            .map_err(io)?;
+        let taken = match mode {
+            LockMode::Shared => file.try_lock_shared(),
+            LockMode::Exclusive => file.try_lock(),
+        };
+        match taken {
+            Ok(()) => Ok(LockGuard::new(HeldFile(file))),
+            Err(TryLockError::WouldBlock) => Err(StoreFault::new(
+                StoreFaultKind::InUse,
+                "the keyring is in use by another opener; close it there first",
+            )),
+            Err(TryLockError::Error(error)) => Err(io(error)),
+        }
+    }
+}
+
+/// Closing the file releases the lock.
+struct HeldFile(#[expect(dead_code, reason = "held for its destructor")] File);
+
+#[cfg_attr(target_arch = "wasm32", async_trait(?Send))]
+#[cfg_attr(not(target_arch = "wasm32"), async_trait)]
+impl KeyringStore for SqliteKeyring {
+    async fn get(&self, name: &str) -> Result<Option<(Revision, Vec<u8>)>, StoreFault> {
+        let name = name.to_owned();
+        self.run(move |shared| shared.get(&name)).await
+    }
+
+    async fn put(
+        &self,
+        name: &str,
+        expected: Option<Revision>,
+        bytes: &[u8],
+    ) -> Result<Revision, StoreFault> {
+        let (name, bytes) = (name.to_owned(), bytes.to_vec());
+        self.run(move |shared| shared.put(&name, expected, &bytes))
+            .await
+    }
+
+    async fn list(&self) -> Result<Option<Vec<String>>, StoreFault> {
+        self.run(|shared| shared.list().map(Some)).await
+    }
+
+    async fn occupied(&self) -> Result<Occupied, StoreFault> {
+        self.run(Shared::occupied).await
+    }
+
+    async fn lock(&self, mode: LockMode) -> Result<LockGuard, StoreFault> {
+        self.run(move |shared| shared.lock(mode)).await
+    }
+}
+
+fn configure(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(WAIT)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "secure_delete", "ON")?;
+    connection.pragma_update(None, "trusted_schema", "OFF")
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), StoreFault> {
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if has_table(connection, "sealed_store_keyring_schema")? && version(connection)? == known {
+        return Ok(());
+    }
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(failed)?;
+    // A table of our own, not `user_version`: the file may belong to another store.
+    transaction
+        .execute_batch(
+            "CREATE TABLE IF NOT EXISTS sealed_store_keyring_schema (version INTEGER NOT NULL)",
+        )
+        .map_err(failed)?;
+    let applied = version(&transaction)?;
+    if applied > known {
+        return Err(StoreFault::new(
+            StoreFaultKind::NewerSchema,
+            "the keyring's file was written by a newer sealed-store; update this one",
+        ));
+    }
+    for (number, sql) in (1i64..).zip(MIGRATIONS) {
+        if number > applied {
+            transaction.execute_batch(sql).map_err(failed)?;
+            transaction
+                .execute(
+                    "INSERT INTO sealed_store_keyring_schema (version) VALUES (?1)",
+                    [number],
+                )
+                .map_err(failed)?;
+        }
+    }
+    transaction.commit().map_err(failed)
+}
+
+fn version(connection: &Connection) -> Result<i64, StoreFault> {
+    connection
+        .query_row(
+            "SELECT COALESCE(MAX(version), 0) FROM sealed_store_keyring_schema",
+            [],
+            |row| row.get(0),
+        )
+        .map_err(failed)
+}
+
+fn has_table(connection: &Connection, name: &str) -> Result<bool, StoreFault> {
+    connection
+        .query_row(
+            "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)",
+            [name],
+            |row| row.get(0),
+        )
+        .map_err(failed)
+}
+
+/// Folds the write-ahead log into the file, so that replaced documents do not linger there.
+fn fold_log(connection: &Connection) {
+    let readers_left = connection
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+            row.get::<_, i64>(0)
+        })
+        .map_or(true, |left| left != 0);
+    if readers_left {
+        // The write itself is durable. The next write folds the log, or closing the file does.
+        tracing::warn!(
+            target: "sealed_store",
+            "a reader kept the keyring's write-ahead log from being folded in; the replaced document may linger there"
+        );
+    }
+}
+
+fn exists(path: &Path) -> Result<bool, StoreFault> {
+    match fs::metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(io(error)),
+    }
+}
+
+/// SQLite makes files 0644: make it first, before SQLite holds any descriptor of it.
+fn create_private(path: &Path) -> Result<(), StoreFault> {
+    match private_options().write(true).create_new(true).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(io(error)),
+    }
+}
+
+fn private_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+fn io(error: std::io::Error) -> StoreFault {
+    StoreFault::new(
+        StoreFaultKind::Io,
+        "the keyring's file or folder can not be used; check its path, rights and free space",
+    )
+    .with_source(error)
+}
+
+fn failed(error: rusqlite::Error) -> StoreFault {
+    let kind = match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
+            StoreFaultKind::Corrupt
+        }
+        _ => StoreFaultKind::Io,
+    };
+    let advice = match kind {
+        StoreFaultKind::Corrupt => {
+            "the keyring's file is no SQLite database, or a damaged one; check the path or restore a backup"
+        }
+        _ => "SQLite could not read or write the keyring's file; check its rights and free space",
+    };
+    StoreFault::new(kind, advice).with_source(error)
+}
+
+fn no_connection(error: r2d2::Error) -> StoreFault {
+    StoreFault::new(
+        StoreFaultKind::Io,
+        "SQLite could not open the keyring's file; check its path, rights and content",
+    )
+    .with_source(error)
+}

@@ -1,0 +1,211 @@
+//! Where a slot's secret comes from: a passphrase, a raw key, a keychain, an HSM, a KMS.
+//!
+//! A provider speaks in KMS words: [`generate`](KeyProvider::generate) gives a fresh secret and what
+//! to store so that it can be had again, [`unwrap_secret`](KeyProvider::unwrap_secret) gives it back.
+//! It never sees the root key: the keyring derives a slot key from the secret with HKDF, bound to the
+//! keyring's id, the slot and the provider's kind, and wraps the root key itself. So every provider
+//! is bound to its context, whatever the thing behind it can bind.
+
+mod passphrase;
+mod raw_key;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use secrecy::SecretBox;
+
+pub use passphrase::{DEFAULT_KDF_CEILING, KdfCost, Passphrase, calibrate};
+pub use raw_key::RawKey;
+
+use crate::error::Opaque;
+
+/// Text fields of a recipe, by name.
+pub type Fields = BTreeMap<String, String>;
+
+/// The slot that a secret is for. A provider that can bind context (an encryption context, a
+/// derivation context) binds these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SlotContext {
+    /// The keyring's id, 16 random bytes.
+    pub keyring_id: [u8; 16],
+    /// The slot's number in it, never reused.
+    pub slot: u32,
+}
+
+/// What the keyring stores for a slot, besides the wrapped root key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Which key this is: a key id, an endpoint, a path. Compared with
+    /// [`KeyProvider::reference`], never followed: who can write the file could name his own.
+    pub reference: Fields,
+    /// What the provider needs besides: a salt, a cost, a ciphertext blob. Untrusted until the
+    /// keyring's MAC was checked, so a provider bounds-checks it before it allocates or computes.
+    pub material: Fields,
+}
+
+/// A fresh slot secret and what to store for it.
+pub struct NewSlot {
+    /// 32 uniform bytes.
+    pub secret: SecretBox<[u8; 32]>,
+    /// Goes into [`Recipe::material`].
+    pub material: Fields,
+}
+
+/// What [`KeyProvider::probe`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Probe {
+    /// Whether a slot could be made or opened now.
+    pub ready: bool,
+    /// How long the check took, where it went to a service.
+    pub round_trip: Option<Duration>,
+}
+
+impl Probe {
+    /// The answer of a provider that can be used now.
+    #[must_use]
+    pub fn ready() -> Self {
+        Self {
+            ready: true,
+            round_trip: None,
+        }
+    }
+
+    /// Adds how long the check took.
+    #[must_use]
+    pub fn after(mut self, round_trip: Duration) -> Self {
+        self.round_trip = Some(round_trip);
+        self
+    }
+}
+
+/// Gives slots their secrets. See the module's text; `examples/custom_provider.rs` shows one written
+/// outside this crate.
+#[cfg_attr(target_arch = "wasm32", async_trait(?Send))]
+#[cfg_attr(not(target_arch = "wasm32"), async_trait)]
+pub trait KeyProvider: Send + Sync {
+    /// A short, stable name of the kind (`passphrase`, `raw-key`, `aws-kms`, …): 1 to 32 characters
+    /// of `a-z`, `0-9` and `-`. Stored in the slot; only slots of this kind are tried.
+    fn kind(&self) -> &str;
+
+    /// Which key this provider is configured for. A slot whose recipe says otherwise is not tried.
+    fn reference(&self) -> Fields {
+        Fields::new()
+    }
+
+    /// A fresh secret for a new slot.
+    async fn generate(&self, context: &SlotContext) -> Result<NewSlot, ProviderError>;
+
+    /// The secret of an existing slot. `recipe.reference` equals [`Self::reference`] already. A
+    /// secret that is merely wrong (a mistyped passphrase) may be returned as it is: the keyring
+    /// compares a commitment and answers [`SealError::WrongKey`](crate::SealError::WrongKey).
+    async fn unwrap_secret(
+        &self,
+        context: &SlotContext,
+        recipe: &Recipe,
+    ) -> Result<SecretBox<[u8; 32]>, ProviderError>;
+
+    /// Checks that the provider could work, at no cost to speak of.
+    async fn probe(&self) -> Result<Probe, ProviderError>;
+}
+
+/// The kinds of provider error, which decide whether trying again can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProviderErrorKind {
+    /// The provider refused the secret's ciphertext or its context. Permanent.
+    Refused,
+    /// Access denied: credentials or policy. Permanent until somebody changes them.
+    Denied,
+    /// The key does not exist (any more) or is disabled. Permanent.
+    KeyUnavailable,
+    /// The provider is configured wrongly, or a key file's rights are too wide. Permanent.
+    Misconfigured,
+    /// The recipe's material is damaged. Permanent.
+    InvalidMaterial,
+    /// The key-derivation cost is above the caller's ceiling; both in KiB passes. Permanent.
+    ExcessiveCost {
+        /// What the slot asks for.
+        needed: u64,
+        /// What the caller allows.
+        allowed: u64,
+    },
+    /// A key-derivation parameter is out of the format's bounds. Permanent.
+    CostOutOfBounds {
+        /// Its name.
+        parameter: &'static str,
+    },
+    /// Not reachable, timed out. Retryable.
+    Unreachable,
+    /// Asked to slow down. Retryable.
+    Throttled,
+    /// This machine lacks the memory, threads or randomness right now. Retryable.
+    Resources,
+}
+
+impl ProviderErrorKind {
+    /// Whether the same call may succeed later with nothing changed.
+    #[must_use]
+    pub fn is_retryable(self) -> bool {
+        matches!(self, Self::Unreachable | Self::Throttled | Self::Resources)
+    }
+}
+
+/// A provider failed.
+#[derive(Debug)]
+pub struct ProviderError {
+    kind: ProviderErrorKind,
+    advice: &'static str,
+    source: Option<Opaque>,
+}
+
+impl ProviderError {
+    /// An error of `kind`; `advice` is a fixed sentence that says what to do next and holds no
+    /// path, label or message from elsewhere.
+    #[must_use]
+    pub fn new(kind: ProviderErrorKind, advice: &'static str) -> Self {
+        Self {
+            kind,
+            advice,
+            source: None,
+        }
+    }
+
+    /// Attaches the original error. Its text is withheld from logs, see [`Opaque`].
+    #[must_use]
+    pub fn with_source(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        self.source = Some(Opaque::new(source));
+        self
+    }
+
+    /// The kind of error.
+    #[must_use]
+    pub fn kind(&self) -> ProviderErrorKind {
+        self.kind
+    }
+
+    /// Whether the same call may succeed later with nothing changed.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.kind.is_retryable()
+    }
+}
+
+impl fmt::Display for ProviderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.advice)
+    }
+}
+
+impl std::error::Error for ProviderError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|source| source as _)
+    }
+}

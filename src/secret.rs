@@ -1,0 +1,98 @@
+//! Keys in memory: made by the operating system, derived with HKDF, used with AES-SIV.
+
+use aes_siv::KeyInit;
+use aes_siv::siv::Aes256Siv;
+use hkdf::Hkdf;
+use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::error::SealError;
+use crate::wipe;
+
+/// A 256-bit key, wiped on drop and never moved out of its box.
+pub(crate) type Key = SecretBox<[u8; 32]>;
+
+/// Fills `bytes` from the operating system's generator: one call, never kept for later.
+pub(crate) fn random(bytes: &mut [u8]) -> Result<(), SealError> {
+    getrandom::fill(bytes).map_err(|_| SealError::NoEntropy)
+}
+
+/// 16 random bytes that identify something.
+pub(crate) fn random_id() -> Result<[u8; 16], SealError> {
+    let mut id = [0; 16];
+    random(&mut id)?;
+    Ok(id)
+}
+
+/// A fresh random key.
+pub(crate) fn random_key() -> Result<Key, SealError> {
+    let mut key = Key::default();
+    random(key.expose_secret_mut())?;
+    Ok(key)
+}
+
+/// An all-zero key is a key that somebody forgot to fill.
+pub(crate) fn is_zero(key: &Key) -> bool {
+    key.expose_secret().ct_eq(&[0; 32]).into()
+}
+
+/// HKDF-SHA-256 expand of a uniform key; `info` is the concatenation of its parts.
+pub(crate) fn expand(key: &Key, info: &[&[u8]]) -> Key {
+    let mut out = Key::default();
+    expand_into(key, info, out.expose_secret_mut());
+    out
+}
+
+fn expand_into(key: &Key, info: &[&[u8]], out: &mut [u8]) {
+    wipe::after(|| {
+        // 32 bytes are a valid PRK and 32 or 64 a valid output length of HKDF-SHA-256; the
+        // all-zero output that a failure would leave is caught by `is_zero` and by the tests.
+        if let Ok(hkdf) = Hkdf::<Sha256>::from_prk(key.expose_secret()) {
+            let _ = hkdf.expand_multi_info(info, out);
+        }
+    });
+}
+
+/// A 512-bit AES-256-SIV key (RFC 5297), expanded anew for each call because the cipher needs `&mut`.
+pub(crate) struct SivKey(SecretBox<[u8; 64]>);
+
+impl SivKey {
+    pub(crate) fn derive(key: &Key, info: &[&[u8]]) -> Self {
+        let mut out = SecretBox::new(Box::new([0; 64]));
+        expand_into(key, info, out.expose_secret_mut());
+        Self(out)
+    }
+
+    /// Appends `tag[16] ‖ ciphertext` of `value` to `out`. One associated-data string.
+    pub(crate) fn encrypt(
+        &self,
+        aad: &[u8],
+        value: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), SealError> {
+        let mut buffer = Zeroizing::new(value.to_vec());
+        let tag = self
+            .cipher()
+            .encrypt_inout_detached([aad], buffer.as_mut_slice().into())
+            .map_err(|_| SealError::TooLarge)?;
+        out.extend_from_slice(&tag);
+        out.extend_from_slice(&buffer);
+        Ok(())
+    }
+
+    /// The value of `tag[16] ‖ ciphertext`, or `None` if it does not verify.
+    pub(crate) fn decrypt(&self, aad: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let (tag, ciphertext) = sealed.split_first_chunk::<16>()?;
+        let mut buffer = Zeroizing::new(ciphertext.to_vec());
+        self.cipher()
+            .decrypt_inout_detached([aad], buffer.as_mut_slice().into(), tag.into())
+            .ok()?;
+        Some(buffer)
+    }
+
+    fn cipher(&self) -> Aes256Siv {
+        Aes256Siv::new(self.0.expose_secret().into())
+    }
+}
