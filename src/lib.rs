@@ -9,7 +9,10 @@ mod keyring;
 mod labels;
 mod provider;
 mod record;
+mod sealed;
 mod secret;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod thread;
 mod wipe;
 
@@ -27,3 +30,4 @@ pub use provider::{
     ProviderErrorKind, RawKey, Recipe, SlotContext, calibrate,
 };
 pub use record::{Padding, Suite, Table};
+pub use sealed::{OnCorrupt, RECORDS_PER_POLL, SealOptions, SealedBackend};

@@ -34,6 +34,8 @@ pub(super) struct AccountShared {
     /// Held for synchronous work only, never across an await.
     loaded: RwLock<Loaded>,
     refreshed: Mutex<Option<Instant>>,
+    /// Serialises the making of the account's device in this process.
+    creating: async_lock::Mutex<()>,
 }
 
 struct Loaded {
@@ -359,6 +361,7 @@ fn adopt(core: &Arc<Core>, body: &AccountBody) -> Result<Account, SealError> {
             keys: None,
         }),
         refreshed: Mutex::new(None),
+        creating: async_lock::Mutex::new(()),
     });
     // Listed before its keys are unwrapped, so that a wipe finds them.
     let shared = {
@@ -504,6 +507,19 @@ impl Account {
     /// Reads the document again, now.
     pub(crate) async fn reload(&self) -> Result<(), SealError> {
         self.shared.reload().await
+    }
+
+    /// Keeps this process from making the account's device twice at once.
+    pub(crate) async fn creating(&self) -> async_lock::MutexGuard<'_, ()> {
+        self.shared.creating.lock().await
+    }
+
+    /// Runs `work` while nobody else has the keyring open.
+    pub(crate) async fn exclusively<T>(
+        &self,
+        work: impl Future<Output = Result<T, SealError>>,
+    ) -> Result<T, SealError> {
+        self.shared.core.exclusively(work).await
     }
 
     /// The id of the store that the account is bound to, if it is.

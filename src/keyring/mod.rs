@@ -325,11 +325,14 @@ impl Core {
         self.guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Trades the shared hold for the exclusive one.
-    async fn take_exclusive(&self) -> Result<LockGuard, SealError> {
+    /// Trades the shared hold for the exclusive one, until the answer is dropped.
+    async fn take_exclusive(&self) -> Result<Exclusive<'_>, SealError> {
         drop(self.guard_mut().take());
         match self.store.lock(LockMode::Exclusive).await {
-            Ok(guard) => Ok(guard),
+            Ok(guard) => {
+                *self.guard_mut() = Some(guard);
+                Ok(Exclusive { core: self })
+            }
             Err(fault) => {
                 self.ensure_shared().await?;
                 Err(fault.into())
@@ -337,9 +340,16 @@ impl Core {
         }
     }
 
-    async fn release_exclusive(&self, guard: LockGuard) -> Result<(), SealError> {
-        drop(guard);
-        self.ensure_shared().await
+    /// Runs `work` while nobody else has the keyring open.
+    pub(crate) async fn exclusively<T>(
+        &self,
+        work: impl Future<Output = Result<T, SealError>>,
+    ) -> Result<T, SealError> {
+        let exclusive = self.take_exclusive().await?;
+        let result = work.await;
+        drop(exclusive);
+        self.ensure_shared().await?;
+        result
     }
 
     /// Reads and verifies a document.
@@ -394,6 +404,17 @@ impl Core {
             }
         }
         Err(SealError::Conflict)
+    }
+}
+
+/// Lets go of the keyring when it is dropped, so that a dropped future never keeps others out.
+struct Exclusive<'a> {
+    core: &'a Core,
+}
+
+impl Drop for Exclusive<'_> {
+    fn drop(&mut self) {
+        drop(self.core.guard_mut().take());
     }
 }
 

@@ -12,7 +12,6 @@ use super::derive::{RootKeys, WrapKind, WrapPlace};
 use super::document::{
     ACCOUNTS, AccountBody, AccountsBody, KEYRING, KeyringBody, account_document,
 };
-use super::store::LockGuard;
 use super::{CONFLICT_TRIES, Core, Keyring, Open, open_slot, slot};
 use crate::audit::{AuditEvent, id_text};
 use crate::error::SealError;
@@ -40,23 +39,21 @@ impl Keyring {
         let core = &self.core;
         let _changing = core.changing.lock().await;
         core.ensure_shared().await?;
-        let exclusive = core.take_exclusive().await?;
-        let result = rotate(core, keep, drop).await;
-        core.release_exclusive(exclusive).await?;
-        result
+        core.exclusively(rotate(core, keep, drop)).await
     }
 }
 
 /// Finishes an interrupted rotation if nobody else has the keyring open; else the next one does.
 pub(super) async fn finish_if_alone(core: &Core) -> Result<(), SealError> {
     let _changing = core.changing.lock().await;
-    let exclusive: LockGuard = match core.take_exclusive().await {
-        Ok(guard) => guard,
+    let exclusive = match core.take_exclusive().await {
+        Ok(exclusive) => exclusive,
         Err(SealError::InUse) => return Ok(()),
         Err(error) => return Err(error),
     };
     let result = finish(core).await;
-    core.release_exclusive(exclusive).await?;
+    drop(exclusive);
+    core.ensure_shared().await?;
     result
 }
 

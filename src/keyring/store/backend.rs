@@ -9,9 +9,8 @@ use wacore::store::traits::Backend;
 use super::{KeyringStore, LockGuard, LockMode, Occupied, Revision, StoreFault, StoreFaultKind};
 use crate::record::frame::Reader;
 
-/// Start of every literal key. Signal addresses contain an `@`, and tokens are letters, digits and
-/// `@`: no client and no sealed row can have such a key.
-pub(crate) const LITERAL_PREFIX: &str = "sealed-store.";
+/// Start of a document's literal key. Like the canary's, no client and no sealed row can have it.
+const DOCUMENT_PREFIX: &str = "sealed-store.document.";
 
 /// Keeps the keyring in the inner store itself: for stores that are all a deployment has.
 ///
@@ -58,7 +57,7 @@ impl<B: Backend + ?Sized> BackendKeyring<B> {
 
 /// `account:NAME` would be split by stores that cut keys at a colon.
 fn row_key(name: &str) -> String {
-    format!("{LITERAL_PREFIX}document.{}", name.replace(':', "."))
+    format!("{DOCUMENT_PREFIX}{}", name.replace(':', "."))
 }
 
 fn io(error: StoreError) -> StoreFault {

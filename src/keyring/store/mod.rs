@@ -10,7 +10,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 pub use backend::BackendKeyring;
-pub(crate) use backend::{LITERAL_PREFIX, holds_rows};
+pub(crate) use backend::holds_rows;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteKeyring;
 

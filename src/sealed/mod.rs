@@ -1,0 +1,285 @@
+//! The decorator: a wacore `Backend` around any other, in which nothing is in the clear but what the
+//! threat model lists.
+//!
+//! One file for each wacore trait, and each of the 82 methods is written by hand and calls the inner
+//! method of the same name, so that the inner store's batching, transactions and order are kept.
+//! What a row is in the inner store stands in `rows/`, one pair of pure functions a table.
+
+mod app_sync;
+mod device;
+mod msg_secret;
+mod open;
+mod options;
+mod protocol;
+mod rows;
+mod signal;
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
+
+use wacore::store::traits::Backend;
+
+pub use options::{OnCorrupt, SealOptions};
+pub(crate) use rows::Sealer;
+
+use crate::audit::{AuditEvent, id_text};
+use crate::error::SealError;
+use crate::keyring::Account;
+use crate::record::{NONCE_LEN, Nonce, Table};
+use crate::secret;
+
+/// How many records a batch works on before it lets other tasks of the runtime run: some tenths of
+/// a millisecond.
+pub const RECORDS_PER_POLL: usize = 128;
+
+/// A sealed store around `B`. Cheap to clone.
+///
+/// ```no_run
+/// # use std::sync::Arc;
+/// # use sealed_store::{Keyring, Passphrase, SealedBackend, SqliteKeyring};
+/// # use wacore::store::InMemoryBackend;
+/// # async fn example(inner: InMemoryBackend, secret: String) -> Result<(), sealed_store::SealError> {
+/// let keyring = Keyring::open_or_create(SqliteKeyring::at("whatsapp.db"), &Passphrase::new(secret)).await?;
+/// let account = keyring.account_or_create("1").await?;
+/// let backend = SealedBackend::open(Arc::new(inner), account).await?;
+/// # let _ = backend;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// `B` may be unsized: `Arc<dyn Backend>` works.
+pub struct SealedBackend<B: ?Sized> {
+    inner: Arc<B>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    account: Account,
+    options: SealOptions,
+    /// Whether the inner store is known to have its own device row.
+    device_row: AtomicBool,
+    /// Whether the inner store refused the canary before it had a device row.
+    canary_pending: AtomicBool,
+    /// Whether this opener made the inner device row of a device that is not finished.
+    making: AtomicBool,
+    refused: AtomicU64,
+}
+
+impl<B: ?Sized> Clone for SealedBackend<B> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<B: Backend + ?Sized> SealedBackend<B> {
+    /// Opens `inner` as the sealed store of `account`, with the default options.
+    ///
+    /// # Errors
+    /// A store is never taken for new, empty or device-less by mistake: [`SealError::Unsealed`] if it
+    /// holds rows in the clear, [`SealError::WrongKeyring`] if it belongs to another account or
+    /// keyring, [`SealError::StoreEmptied`] if the account is live and its device is gone,
+    /// [`SealError::Corrupt`], [`SealError::Shredded`], and what the inner store answers.
+    pub async fn open(inner: Arc<B>, account: Account) -> Result<Self, SealError> {
+        Self::open_with(inner, account, SealOptions::default()).await
+    }
+
+    /// As [`SealedBackend::open`], with options.
+    ///
+    /// # Errors
+    /// As [`SealedBackend::open`].
+    pub async fn open_with(
+        inner: Arc<B>,
+        account: Account,
+        options: SealOptions,
+    ) -> Result<Self, SealError> {
+        let backend = Self {
+            inner,
+            shared: Arc::new(Shared {
+                account,
+                options,
+                device_row: AtomicBool::new(false),
+                canary_pending: AtomicBool::new(false),
+                making: AtomicBool::new(false),
+                refused: AtomicU64::new(0),
+            }),
+        };
+        backend.settle().await?;
+        Ok(backend)
+    }
+
+    /// The inner store.
+    #[must_use]
+    pub fn inner(&self) -> &Arc<B> {
+        &self.inner
+    }
+
+    /// The account.
+    #[must_use]
+    pub fn account(&self) -> &Account {
+        &self.shared.account
+    }
+
+    /// How many rows did not open since this store was opened, those treated as missing included.
+    #[must_use]
+    pub fn refused_rows(&self) -> u64 {
+        self.shared.refused.load(Ordering::Relaxed)
+    }
+
+    /// Runs synchronous work with the keys.
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Sealer<'_>) -> Result<T, SealError>,
+    ) -> Result<T, SealError> {
+        self.shared.account.with_keys(|keys| {
+            work(&Sealer {
+                keys,
+                options: &self.shared.options,
+            })
+        })
+    }
+
+    /// Runs synchronous work that opens rows of `table`. If one names a generation that is not known,
+    /// the account's document is read again, once: another process may have rotated its keys.
+    /// A refused row is counted and audited.
+    async fn opening<T>(
+        &self,
+        table: Table,
+        work: impl Fn(&Sealer<'_>) -> Result<T, SealError>,
+    ) -> Result<T, SealError> {
+        let mut result = self.with(&work);
+        if matches!(result, Err(SealError::UnknownGeneration { .. }))
+            && self.shared.account.refresh().await?
+        {
+            result = self.with(&work);
+        }
+        if let Err(error) = &result {
+            self.note_refused(table, error, false);
+        }
+        result
+    }
+
+    /// As [`Self::opening`], for one row that is `None` where the options say so.
+    async fn open_row<T>(
+        &self,
+        table: Table,
+        work: impl Fn(&Sealer<'_>) -> Result<T, SealError>,
+    ) -> Result<Option<T>, SealError> {
+        let mut result = self.with(&work);
+        if matches!(result, Err(SealError::UnknownGeneration { .. }))
+            && self.shared.account.refresh().await?
+        {
+            result = self.with(&work);
+        }
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => {
+                let missing = self.shared.options.on_corrupt == OnCorrupt::TreatAsMissing
+                    && table.heals_when_absent()
+                    && error.is_authentication_failure();
+                self.note_refused(table, &error, missing);
+                if missing { Ok(None) } else { Err(error) }
+            }
+        }
+    }
+
+    fn note_refused(&self, table: Table, error: &SealError, treated_as_missing: bool) {
+        if !matches!(
+            error,
+            SealError::Corrupt { .. }
+                | SealError::Unsealed { .. }
+                | SealError::UnknownGeneration { .. }
+                | SealError::UnsupportedVersion { .. }
+        ) {
+            return;
+        }
+        self.shared.refused.fetch_add(1, Ordering::Relaxed);
+        self.shared.account.audit().record(&AuditEvent::RowRefused {
+            account: id_text(&self.shared.account.uid()),
+            table,
+            reason: error.to_string(),
+            treated_as_missing,
+        });
+    }
+
+    /// Seals a batch in slices: one call for randomness a slice, and other tasks run in between.
+    async fn seal_slices<I, O>(
+        &self,
+        items: &[I],
+        work: impl Fn(&Sealer<'_>, &I, &Nonce) -> Result<O, SealError>,
+    ) -> Result<Vec<O>, SealError> {
+        let mut sealed = Vec::with_capacity(items.len());
+        let mut slices = items.chunks(RECORDS_PER_POLL).peekable();
+        while let Some(slice) = slices.next() {
+            let nonces = nonces(slice.len())?;
+            self.with(|sealer| {
+                for (item, nonce) in slice.iter().zip(&nonces) {
+                    sealed.push(work(sealer, item, nonce)?);
+                }
+                Ok(())
+            })?;
+            if slices.peek().is_some() {
+                yield_now().await;
+            }
+        }
+        Ok(sealed)
+    }
+
+    /// Works on a batch in slices; it fails whole.
+    async fn open_slices<I, O>(
+        &self,
+        table: Table,
+        items: &[I],
+        work: impl Fn(&Sealer<'_>, &I) -> Result<O, SealError>,
+    ) -> Result<Vec<O>, SealError> {
+        let mut opened = Vec::with_capacity(items.len());
+        let mut slices = items.chunks(RECORDS_PER_POLL).peekable();
+        while let Some(slice) = slices.next() {
+            let part = self
+                .opening(table, |sealer| {
+                    slice
+                        .iter()
+                        .map(|item| work(sealer, item))
+                        .collect::<Result<Vec<_>, _>>()
+                })
+                .await?;
+            opened.extend(part);
+            if slices.peek().is_some() {
+                yield_now().await;
+            }
+        }
+        Ok(opened)
+    }
+}
+
+/// A fresh nonce.
+fn nonce() -> Result<Nonce, SealError> {
+    let mut nonce = Nonce::default();
+    secret::random(&mut nonce)?;
+    Ok(nonce)
+}
+
+/// Fresh nonces, from one call to the operating system.
+fn nonces(count: usize) -> Result<Vec<Nonce>, SealError> {
+    let mut nonces = vec![[0; NONCE_LEN]; count];
+    secret::random(nonces.as_flattened_mut())?;
+    Ok(nonces)
+}
+
+/// Lets other tasks run, on any executor.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

@@ -1,0 +1,277 @@
+//! Opening a store: it is never taken for new, empty or device-less by mistake.
+//!
+//! A canary row says in the clear whose store it is and proves it with a sealed record; the account's
+//! document says how far the account is. The first line that fits:
+//!
+//! | canary | inner device row | account | answer |
+//! | --- | --- | --- | --- |
+//! | any | any | shredded | `Shredded` |
+//! | other keyring, account or store | any | any | `WrongKeyring` |
+//! | ours, does not open | any | any | `Corrupt` |
+//! | absent | none | new, initialising | go on if the store holds no rows, else `Unsealed`; canary now |
+//! | absent | there | new | `Unsealed` |
+//! | absent | there, no carrier | initialising | canary, then "finish" |
+//! | ours | none | new, initialising | go on |
+//! | ours | there | new | `Unsealed` |
+//! | ours | there, carrier opens | initialising | live, open |
+//! | ours | there, no carrier | initialising | finish, if the plain device is unused, else `Unsealed` |
+//! | ours | there, carrier opens | live | open |
+//! | absent, or ours | none, or no carrier | live | `StoreEmptied` |
+//! | anything else | | | `Corrupt` |
+
+use std::sync::atomic::Ordering;
+
+use wacore::store::Device;
+use wacore::store::traits::Backend;
+
+use super::rows::{CANARY_KEY, Canary};
+use super::{SealedBackend, nonce};
+use crate::error::{Fault, SealError};
+use crate::keyring::AccountState::{self, Initialising, Live, New, Shredded};
+use crate::keyring::store::holds_rows;
+use crate::record::Table;
+
+const CANARY_MISFIT: SealError = SealError::Corrupt {
+    table: Table::Canary,
+    what: Fault::Canary,
+};
+
+impl<B: Backend + ?Sized> SealedBackend<B> {
+    /// The table above.
+    pub(super) async fn settle(&self) -> Result<(), SealError> {
+        self.account().reload().await?;
+        if self.account().state() == Shredded {
+            return Err(SealError::Shredded);
+        }
+        let canary = self.read_canary().await?;
+        let device_row = self.inner.exists().await.map_err(SealError::Inner)?;
+        self.shared.device_row.store(device_row, Ordering::Release);
+        match (canary, device_row, self.account().state()) {
+            (false, false, New | Initialising) => {
+                if holds_rows(&*self.inner).await.map_err(SealError::Inner)? {
+                    return Err(SealError::Unsealed { table: None });
+                }
+                self.bind().await?;
+                if self.put_canary().await.is_err() {
+                    // Some stores take rows only after their device row: `create` writes it then.
+                    self.shared.canary_pending.store(true, Ordering::Release);
+                }
+                Ok(())
+            }
+            (true, false, New | Initialising) => Ok(()),
+            (_, true, New) => Err(SealError::Unsealed { table: None }),
+            (canary, true, Initialising) => {
+                let account = self.account().clone();
+                let _creating = account.creating().await;
+                // Another opener may be in the middle of it right now: only alone is it a crash.
+                account.exclusively(self.finish(canary)).await
+            }
+            (canary, device_row, Live) => match (device_row, self.read_device().await?) {
+                (true, Some(_)) if canary => Ok(()),
+                (true, Some(_)) => Err(CANARY_MISFIT),
+                _ => Err(SealError::StoreEmptied),
+            },
+            (_, _, Shredded) => Err(SealError::Shredded),
+        }
+    }
+
+    /// Finishes a `create` that a crash cut short, with nobody else about.
+    async fn finish(&self, canary: bool) -> Result<(), SealError> {
+        self.account().reload().await?;
+        let carrier = self.read_device().await?.is_some();
+        match (canary, carrier, self.account().state()) {
+            (true, true, Initialising) => self.account().advance(Live).await,
+            (true, true, Live) => Ok(()),
+            (_, false, Initialising) => {
+                if !canary {
+                    self.put_canary().await?;
+                }
+                // A device that was used is somebody's account in the clear: never sealed over.
+                let plain = self.inner.load().await.map_err(SealError::Inner)?;
+                let unused = plain.is_none_or(|device| {
+                    device.pn.is_none()
+                        && device.lid.is_none()
+                        && device.account.is_none()
+                        && device.push_name.is_empty()
+                });
+                if !unused {
+                    return Err(SealError::Unsealed {
+                        table: Some(Table::Device),
+                    });
+                }
+                self.put_device(&Device::new()).await?;
+                self.account().advance(Live).await
+            }
+            (_, false, Live) => Err(SealError::StoreEmptied),
+            _ => Err(CANARY_MISFIT),
+        }
+    }
+
+    /// Whether the canary is there and ours. One that is not ours, or does not open, is an error.
+    async fn read_canary(&self) -> Result<bool, SealError> {
+        let row = self
+            .inner
+            .get_session(CANARY_KEY)
+            .await
+            .map_err(SealError::Inner)?;
+        let Some(row) = row else { return Ok(false) };
+        let (canary, sealed) = Canary::read(&row)?;
+        if canary.keyring != self.account().keyring_id()
+            || canary.account != self.account().uid()
+            || self
+                .account()
+                .store_id()
+                .is_some_and(|store| store != canary.store)
+        {
+            return Err(SealError::WrongKeyring);
+        }
+        self.opening(Table::Canary, |sealer| sealer.open_canary(&canary, sealed))
+            .await?;
+        // A store is bound before its canary is written: a document that does not know it is older.
+        if self.account().store_id().is_none() {
+            return Err(CANARY_MISFIT);
+        }
+        Ok(true)
+    }
+
+    /// Binds the account to this store, durably, if it is not bound yet.
+    async fn bind(&self) -> Result<[u8; 16], SealError> {
+        match self.account().store_id() {
+            Some(store) => Ok(store),
+            None => self.account().bind_store().await,
+        }
+    }
+
+    async fn put_canary(&self) -> Result<(), SealError> {
+        let canary = Canary {
+            keyring: self.account().keyring_id(),
+            account: self.account().uid(),
+            store: self.bind().await?,
+        };
+        let nonce = nonce()?;
+        let row = self.with(|sealer| sealer.seal_canary(&canary, &nonce))?;
+        self.inner
+            .put_session(CANARY_KEY, &row)
+            .await
+            .map_err(SealError::Inner)?;
+        self.shared.canary_pending.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Goes from a store without a device to a live account. `device`: what to save; a new one if
+    /// none. Every step is durable before the next, and `settle` finishes what a crash cuts short.
+    /// Answers the inner store's id of the device.
+    pub(super) async fn make_device(&self, device: Option<&Device>) -> Result<i32, SealError> {
+        let account = self.account().clone();
+        let _creating = account.creating().await;
+        account.reload().await?;
+        match account.state() {
+            New | Initialising => {}
+            Live => return self.made_meanwhile(device).await,
+            Shredded => return Err(SealError::Shredded),
+        }
+        account.advance(Initialising).await?;
+        if account.state() == Live {
+            return self.made_meanwhile(device).await;
+        }
+        if self.shared.canary_pending.load(Ordering::Acquire) {
+            // Tried again now, and once more when the device row is there.
+            let _ = self.put_canary().await;
+        }
+        let id = self.make_inner_row(device.is_none()).await?;
+        if self.shared.canary_pending.load(Ordering::Acquire) {
+            self.put_canary().await?;
+        }
+        let fresh;
+        let device = match device {
+            Some(device) => device,
+            None => {
+                fresh = Device::new();
+                &fresh
+            }
+        };
+        self.put_device(device).await?;
+        account.advance(Live).await?;
+        self.shared.making.store(false, Ordering::Release);
+        Ok(id)
+    }
+
+    /// The inner store's own device row, whose random keys nobody uses. `by_create`: through the
+    /// inner `create`, whose id is the answer.
+    async fn make_inner_row(&self, by_create: bool) -> Result<i32, SealError> {
+        let mut id = 1;
+        if self.inner.exists().await.map_err(SealError::Inner)? {
+            // A row that this opener did not make is another opener's, who is at work: only a crash
+            // is finished, by `settle`.
+            if !self.shared.making.load(Ordering::Acquire) {
+                return Err(SealError::InUse);
+            }
+        } else {
+            self.shared.making.store(true, Ordering::Release);
+            if by_create {
+                id = self.inner.create().await.map_err(SealError::Inner)?;
+            }
+            if !self.inner.exists().await.map_err(SealError::Inner)? {
+                self.inner
+                    .save(&Device::new())
+                    .await
+                    .map_err(SealError::Inner)?;
+            }
+        }
+        self.shared.device_row.store(true, Ordering::Release);
+        Ok(id)
+    }
+
+    /// Another opener of the account made the device first.
+    async fn made_meanwhile(&self, device: Option<&Device>) -> Result<i32, SealError> {
+        match device {
+            Some(device) => {
+                self.put_device(device).await?;
+                Ok(1)
+            }
+            None => self.inner.create().await.map_err(SealError::Inner),
+        }
+    }
+
+    /// Seals and saves the device.
+    pub(super) async fn put_device(&self, device: &Device) -> Result<(), SealError> {
+        let nonce = nonce()?;
+        let (key, sealed) = self.with(|sealer| sealer.seal_device(device, &nonce))?;
+        self.inner
+            .put_session(&key, &sealed)
+            .await
+            .map_err(SealError::Inner)
+    }
+
+    /// The device, or `None` where its row is missing.
+    pub(super) async fn read_device(&self) -> Result<Option<Device>, SealError> {
+        let key = self.with(|sealer| sealer.device_key())?;
+        let sealed = self
+            .inner
+            .get_session(&key)
+            .await
+            .map_err(SealError::Inner)?;
+        let Some(sealed) = sealed else {
+            return Ok(None);
+        };
+        self.opening(Table::Device, |sealer| sealer.open_device(&key, &sealed))
+            .await
+            .map(Some)
+    }
+
+    /// Why a live account's device can't be found.
+    pub(super) async fn device_is_gone(&self) -> SealError {
+        match self.read_canary().await {
+            Err(error) => error,
+            Ok(_) => SealError::StoreEmptied,
+        }
+    }
+
+    /// The account's state, read anew unless it is live: another opener may have made the device.
+    pub(super) async fn current_state(&self) -> Result<AccountState, SealError> {
+        if self.account().state() != Live {
+            self.account().reload().await?;
+        }
+        Ok(self.account().state())
+    }
+}

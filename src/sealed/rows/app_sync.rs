@@ -1,0 +1,241 @@
+//! App-state sync keys, versions and mutation MACs.
+
+use std::collections::HashMap;
+
+use wacore::appstate::hash::HashState;
+use wacore::store::traits::AppStateSyncKey;
+
+use super::{Sealer, check_default, corrupt};
+use crate::blind::TokenColumn;
+use crate::error::{Fault, SealError};
+use crate::record::frame::{Reader, Sink, put_frame};
+use crate::record::{Nonce, Place, Table};
+use crate::wipe::Buffer;
+
+/// The one entry of a sealed version's map.
+const STATE: &str = "s";
+
+impl Sealer<'_> {
+    /// The key id stays in the clear, and the length of the key data: SQLite orders by the one and
+    /// takes a key of another length than 32 bytes for absent.
+    pub(crate) fn seal_sync_key(
+        &self,
+        key_id: &[u8],
+        key: &AppStateSyncKey,
+        nonce: &Nonce,
+    ) -> Result<AppStateSyncKey, SealError> {
+        let AppStateSyncKey {
+            key_data,
+            fingerprint,
+            timestamp,
+        } = key;
+        let mut value = Buffer::with_capacity(16 + key_data.len() + fingerprint.len());
+        put_frame(&mut value, key_data)?;
+        put_frame(&mut value, fingerprint)?;
+        value.put(&timestamp.to_le_bytes());
+        let sealed = self.seal(sync_key_place(&[key_id]), &[key_id], &value, nonce)?;
+        Ok(AppStateSyncKey {
+            key_data: vec![0; key_data.len()],
+            fingerprint: sealed,
+            timestamp: 0,
+        })
+    }
+
+    pub(crate) fn open_sync_key(
+        &self,
+        key_id: &[u8],
+        row: &AppStateSyncKey,
+    ) -> Result<AppStateSyncKey, SealError> {
+        let AppStateSyncKey {
+            key_data: zeros,
+            fingerprint: sealed,
+            timestamp,
+        } = row;
+        let opened = self
+            .open(sync_key_place(&[key_id]), sealed)?
+            .check_name([key_id])?;
+        let key = (|| {
+            let mut reader = Reader::new(opened.value());
+            let key = AppStateSyncKey {
+                key_data: reader.frame()?.to_vec(),
+                fingerprint: reader.frame()?.to_vec(),
+                timestamp: reader.i64()?,
+            };
+            reader.end()?;
+            Some(key)
+        })()
+        .ok_or(corrupt(Table::SyncKey, Fault::Length))?;
+        check_default(
+            Table::SyncKey,
+            *timestamp == 0
+                && zeros.len() == key.key_data.len()
+                && zeros.iter().all(|byte| *byte == 0),
+        )?;
+        Ok(key)
+    }
+
+    /// `T(name)`.
+    pub(crate) fn version_key(&self, name: &str) -> Result<String, SealError> {
+        self.blind()
+            .token(TokenColumn::VersionName, &[name.as_bytes()])
+    }
+
+    pub(crate) fn seal_version(
+        &self,
+        name: &str,
+        state: &HashState,
+        nonce: &Nonce,
+    ) -> Result<(String, HashState), SealError> {
+        let HashState {
+            version,
+            hash,
+            index_value_map,
+            mac_mismatch_fatal,
+        } = state;
+        let mut value = Buffer::with_capacity(160);
+        value.put(&version.to_le_bytes());
+        value.put(hash);
+        value.put(&[u8::from(*mac_mismatch_fatal)]);
+        let entries = u32::try_from(index_value_map.len()).map_err(|_| SealError::TooLarge)?;
+        value.put(&entries.to_le_bytes());
+        for (index, mac) in index_value_map {
+            put_frame(&mut value, index.as_bytes())?;
+            put_frame(&mut value, mac)?;
+        }
+        let key = self.version_key(name)?;
+        let sealed = self.seal(
+            version_place(&[key.as_bytes()]),
+            &[name.as_bytes()],
+            &value,
+            nonce,
+        )?;
+        let row = HashState {
+            index_value_map: HashMap::from([(STATE.to_owned(), sealed)]),
+            ..HashState::default()
+        };
+        Ok((key, row))
+    }
+
+    /// An absent version is one whose every field is default.
+    pub(crate) fn open_version(
+        &self,
+        key: &str,
+        name: &str,
+        row: &HashState,
+    ) -> Result<HashState, SealError> {
+        let HashState {
+            version,
+            hash,
+            index_value_map,
+            mac_mismatch_fatal,
+        } = row;
+        let default = *version == 0 && hash.iter().all(|byte| *byte == 0) && !mac_mismatch_fatal;
+        if default && index_value_map.is_empty() {
+            return Ok(HashState::default());
+        }
+        let sealed = index_value_map.get(STATE).ok_or(SealError::Unsealed {
+            table: Some(Table::Version),
+        })?;
+        let opened = self
+            .open(version_place(&[key.as_bytes()]), sealed)?
+            .check_name([name.as_bytes()])?;
+        check_default(Table::Version, default && index_value_map.len() == 1)?;
+        read_state(opened.value()).ok_or(corrupt(Table::Version, Fault::Length))
+    }
+
+    /// `T(name)` of a collection of mutation MACs.
+    pub(crate) fn mutation_name(&self, name: &str) -> Result<String, SealError> {
+        self.blind()
+            .token(TokenColumn::MutationMacName, &[name.as_bytes()])
+    }
+
+    /// The whole HMAC of the index MAC: 32 bytes, as the batch method takes them.
+    pub(crate) fn mutation_index(
+        &self,
+        name: &str,
+        index_mac: &[u8],
+    ) -> Result<[u8; 32], SealError> {
+        self.blind()
+            .token_bytes(TokenColumn::MutationMacIndex, &[name.as_bytes(), index_mac])
+    }
+
+    pub(crate) fn seal_mutation(
+        &self,
+        name_key: &str,
+        name: &str,
+        index_mac: &[u8],
+        value_mac: &[u8],
+        nonce: &Nonce,
+    ) -> Result<([u8; 32], Vec<u8>), SealError> {
+        let index_key = self.mutation_index(name, index_mac)?;
+        let sealed = self.seal(
+            mutation_place(&[name_key.as_bytes(), &index_key]),
+            &[name.as_bytes(), index_mac],
+            value_mac,
+            nonce,
+        )?;
+        Ok((index_key, sealed))
+    }
+
+    pub(crate) fn open_mutation(
+        &self,
+        name_key: &str,
+        index_key: &[u8; 32],
+        name: &str,
+        index_mac: &[u8],
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        Ok(self
+            .open(mutation_place(&[name_key.as_bytes(), index_key]), sealed)?
+            .check_name([name.as_bytes(), index_mac])?
+            .into_value())
+    }
+}
+
+fn sync_key_place<'a>(key: &'a [&'a [u8]]) -> Place<'a> {
+    Place {
+        table: Table::SyncKey,
+        key,
+        clear: &[],
+    }
+}
+
+fn version_place<'a>(key: &'a [&'a [u8]]) -> Place<'a> {
+    Place {
+        table: Table::Version,
+        key,
+        clear: &[],
+    }
+}
+
+fn mutation_place<'a>(key: &'a [&'a [u8]]) -> Place<'a> {
+    Place {
+        table: Table::MutationMac,
+        key,
+        clear: &[],
+    }
+}
+
+fn read_state(value: &[u8]) -> Option<HashState> {
+    let mut reader = Reader::new(value);
+    let version = reader.u64()?;
+    let hash = reader.array()?;
+    let mac_mismatch_fatal = match reader.u8()? {
+        0 => false,
+        1 => true,
+        _ => return None,
+    };
+    let entries = reader.u32()?;
+    let mut index_value_map = HashMap::new();
+    for _ in 0..entries {
+        let index = std::str::from_utf8(reader.frame()?).ok()?.to_owned();
+        index_value_map.insert(index, reader.frame()?.to_vec());
+    }
+    reader.end()?;
+    Some(HashState {
+        version,
+        hash,
+        index_value_map,
+        mac_mismatch_fatal,
+    })
+}

@@ -1,0 +1,97 @@
+//! What each row is in the inner store: one pair of pure functions a table, no storage and no await.
+//!
+//! `T(x)` is a one-way token and `R(x)` a reversible name (`blind/`). A record is bound to its table,
+//! the key of its row as the inner store sees it, and the clear fields beside it; the name inside it
+//! must be the name that was asked for, or, in a list, must give the row's key again.
+
+mod app_sync;
+mod device;
+mod msg_secret;
+mod protocol;
+mod signal;
+
+use std::str;
+
+use data_encoding::BASE64URL_NOPAD;
+
+pub(crate) use device::{CANARY_KEY, Canary};
+pub(crate) use msg_secret::{SECOND_HALF, SecretKey};
+pub(crate) use protocol::MappingKey;
+pub(crate) use signal::SignalTable;
+
+use super::SealOptions;
+use crate::blind::Blind;
+use crate::error::{Fault, SealError};
+use crate::keyring::AccountKeys;
+use crate::record::{self, Nonce, Opened, Place, Table};
+
+/// The keys and options that rows are sealed and opened with.
+pub(crate) struct Sealer<'a> {
+    pub(crate) keys: &'a AccountKeys,
+    pub(crate) options: &'a SealOptions,
+}
+
+impl Sealer<'_> {
+    fn seal(
+        &self,
+        place: Place<'_>,
+        name: &[&[u8]],
+        value: &[u8],
+        nonce: &Nonce,
+    ) -> Result<Vec<u8>, SealError> {
+        record::seal(
+            self.keys.table(place.table)?,
+            &self.keys.ids,
+            place,
+            name,
+            value,
+            self.options.padding_of(place.table),
+            nonce,
+        )
+    }
+
+    fn open(&self, place: Place<'_>, bytes: &[u8]) -> Result<Opened, SealError> {
+        record::open(self.keys.table(place.table)?, &self.keys.ids, place, bytes)
+    }
+
+    fn blind(&self) -> &Blind {
+        &self.keys.blind
+    }
+}
+
+/// A sealed record in a text column.
+fn to_text(record: &[u8]) -> String {
+    BASE64URL_NOPAD.encode(record)
+}
+
+/// A record from a text column, in its one spelling.
+fn of_text(table: Table, text: &str) -> Result<Vec<u8>, SealError> {
+    BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| {
+        // The magic's first 18 bits: text that never was a record is not sealed, rather than corrupt.
+        if text.starts_with("pVM") {
+            corrupt(table, Fault::Encoding)
+        } else {
+            SealError::Unsealed { table: Some(table) }
+        }
+    })
+}
+
+/// A part of a name that was text when it was sealed.
+fn text_part(table: Table, part: &[u8]) -> Result<String, SealError> {
+    str::from_utf8(part)
+        .map(str::to_owned)
+        .map_err(|_| corrupt(table, Fault::Encoding))
+}
+
+/// Fails unless the fields beside a record are as every sealed row leaves them.
+fn check_default(table: Table, is_default: bool) -> Result<(), SealError> {
+    if is_default {
+        Ok(())
+    } else {
+        Err(corrupt(table, Fault::ClearField))
+    }
+}
+
+fn corrupt(table: Table, what: Fault) -> SealError {
+    SealError::Corrupt { table, what }
+}
