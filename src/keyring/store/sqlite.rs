@@ -359,12 +359,12 @@ fn has_table(connection: &Connection, name: &str) -> Result<bool, StoreFault> {
 
 /// Folds the write-ahead log into the file, so that replaced documents do not linger there.
 fn fold_log(connection: &Connection) {
-    let readers_left = connection
+    let folded = connection
         .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
             row.get::<_, i64>(0)
         })
-        .map_or(true, |left| left != 0);
-    if readers_left {
+        .is_ok_and(|left| left == 0);
+    if !folded {
         // The write itself is durable. The next write folds the log, or closing the file does.
         tracing::warn!(
             target: "sealed_store",

@@ -32,7 +32,7 @@ pub(crate) struct Sealer<'a> {
 }
 
 impl Sealer<'_> {
-    fn seal(
+    pub(crate) fn seal(
         &self,
         place: Place<'_>,
         name: &[&[u8]],
