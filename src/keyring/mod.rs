@@ -334,10 +334,19 @@ impl Core {
                 Ok(Exclusive { core: self })
             }
             Err(fault) => {
-                self.ensure_shared().await?;
+                self.take_shared_again().await?;
                 Err(fault.into())
             }
         }
+    }
+
+    /// Holds the keyring shared again. Keys that nobody could be kept from changing are not kept.
+    async fn take_shared_again(&self) -> Result<(), SealError> {
+        let taken = self.ensure_shared().await;
+        if taken.is_err() {
+            self.wipe(false);
+        }
+        taken
     }
 
     /// Runs `work` while nobody else has the keyring open.
@@ -348,7 +357,7 @@ impl Core {
         let exclusive = self.take_exclusive().await?;
         let result = work.await;
         drop(exclusive);
-        self.ensure_shared().await?;
+        self.take_shared_again().await?;
         result
     }
 

@@ -53,7 +53,7 @@ pub(super) async fn finish_if_alone(core: &Core) -> Result<(), SealError> {
     };
     let result = finish(core).await;
     drop(exclusive);
-    core.ensure_shared().await?;
+    core.take_shared_again().await?;
     result
 }
 
