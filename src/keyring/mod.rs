@@ -346,6 +346,8 @@ impl Core {
     async fn read<B: Body>(&self, name: &str) -> Result<Option<(Revision, B)>, SealError> {
         self.with_open(|_| Ok(()))?;
         let Some((revision, bytes)) = self.store.get(name).await? else {
+            // A pinned document that is gone was rolled back to before it was made.
+            check_pin(&self.pins, name, 0)?;
             return Ok(None);
         };
         let envelope = Envelope::<B>::read(&bytes)?;
