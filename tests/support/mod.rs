@@ -312,3 +312,100 @@ pub async fn account_body(shelf: &Shelf, name: &str) -> serde_json::Value {
     let text = String::from_utf8(bytes).unwrap();
     serde_json::from_str(split(&text).1).unwrap()
 }
+
+/// A keyring store that gives way once at every call, so that a future can be dropped there; and
+/// that counts the calls.
+#[derive(Clone)]
+pub struct Yielding {
+    inner: Store,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Yielding {
+    pub fn new(inner: Store) -> Self {
+        Self {
+            inner,
+            calls: Arc::default(),
+        }
+    }
+
+    async fn give_way(&self) {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        tokio::task::yield_now().await;
+    }
+}
+
+#[async_trait]
+impl KeyringStore for Yielding {
+    async fn get(&self, name: &str) -> Result<Option<(Revision, Vec<u8>)>, StoreFault> {
+        self.give_way().await;
+        let result = self.inner.get(name).await;
+        self.give_way().await;
+        result
+    }
+    async fn put(
+        &self,
+        name: &str,
+        expected: Option<Revision>,
+        bytes: &[u8],
+    ) -> Result<Revision, StoreFault> {
+        self.give_way().await;
+        let result = self.inner.put(name, expected, bytes).await;
+        self.give_way().await;
+        result
+    }
+    async fn list(&self) -> Result<Option<Vec<String>>, StoreFault> {
+        self.give_way().await;
+        self.inner.list().await
+    }
+    async fn occupied(&self) -> Result<Occupied, StoreFault> {
+        self.give_way().await;
+        self.inner.occupied().await
+    }
+    async fn lock(&self, mode: LockMode) -> Result<LockGuard, StoreFault> {
+        self.give_way().await;
+        let result = self.inner.lock(mode).await;
+        self.give_way().await;
+        result
+    }
+}
+
+/// Polls `future` at most `polls` times, then drops it. `Some` if it was ready by then.
+pub async fn dropped_after<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    for _ in 0..polls {
+        let mut once = Some(());
+        let polled = std::future::poll_fn(|context| {
+            // Once: what is not ready now is polled again only in the next round.
+            match (once.take(), future.as_mut().poll(context)) {
+                (_, std::task::Poll::Ready(value)) => std::task::Poll::Ready(Some(value)),
+                (_, std::task::Poll::Pending) => std::task::Poll::Ready(None),
+            }
+        })
+        .await;
+        if polled.is_some() {
+            return polled;
+        }
+    }
+    None
+}
+
+/// A sink that keeps what it is given.
+#[derive(Clone, Default)]
+pub struct Events(Arc<std::sync::Mutex<Vec<sealed_store::AuditEvent>>>);
+
+impl sealed_store::AuditSink for Events {
+    fn record(&self, event: &sealed_store::AuditEvent) {
+        self.0.lock().unwrap().push(event.clone());
+    }
+}
+
+impl Events {
+    pub fn take(&self) -> Vec<sealed_store::AuditEvent> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+
+    pub fn seen(&self) -> Vec<sealed_store::AuditEvent> {
+        self.0.lock().unwrap().clone()
+    }
+}
