@@ -283,6 +283,14 @@ pub(super) async fn create(core: &Arc<Core>, name: &str) -> Result<Account, Seal
     check_name(name)?;
     let _changing = core.changing.lock().await;
     core.ensure_shared().await?;
+    // Also where a pinned document is gone, which reading tells.
+    if core
+        .read::<AccountBody>(&account_document(name))
+        .await?
+        .is_some()
+    {
+        return Err(SealError::AccountExists);
+    }
     list(core, name).await?;
     let uid = secret::random_id()?;
     let body = core.with_open(|open| {

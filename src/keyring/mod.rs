@@ -207,14 +207,19 @@ impl Keyring {
             return Err(SealError::WrongKeyring);
         }
         let slot = open.slot;
-        *self.core.open_mut() = Some(open);
+        {
+            // The idle time starts under the same guard: the watcher then finds these keys, also if
+            // this future is dropped below.
+            let mut keys = self.core.open_mut();
+            *keys = Some(open);
+            self.core.idle.touch();
+        }
         for account in self.core.live_accounts() {
             if let Err(error) = account.reload().await {
                 self.core.wipe(false);
                 return Err(error);
             }
         }
-        self.core.idle.touch();
         self.core.audit.record(&AuditEvent::KeyringOpened {
             keyring: id_text(&self.core.id),
             slot,
@@ -365,6 +370,8 @@ impl Core {
     async fn read<B: Body>(&self, name: &str) -> Result<Option<(Revision, B)>, SealError> {
         self.with_open(|_| Ok(()))?;
         let Some((revision, bytes)) = self.store.get(name).await? else {
+            // A pinned document that is gone was rolled back to before it was made.
+            check_pin(&self.pins, name, 0)?;
             return Ok(None);
         };
         let envelope = Envelope::<B>::read(&bytes)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::derive::RootKeys;
-use super::document::{self, KEYRING, KeyringBody};
+use super::document::{self, ACCOUNTS, KEYRING, KeyringBody};
 use super::store::{KeyringStore, LockMode, Occupied, Revision};
 use super::{Core, Keyring, Open, idle, rotate, slot, unlock_document};
 use crate::audit::{AuditEvent, AuditSink, TracingSink, id_text};
@@ -135,6 +135,13 @@ impl KeyringOptions {
         slot::check_label(&self.label)?;
         if store.get(KEYRING).await?.is_some() {
             return Err(SealError::KeyringExists);
+        }
+        // Written after the keyring document and never removed: that one was lost, and a new keyring
+        // would make the loss final.
+        if store.get(ACCOUNTS).await?.is_some() {
+            return Err(SealError::CorruptKeyring {
+                what: "its accounts are there but the keyring document is gone",
+            });
         }
         if store.occupied().await? == Occupied::Yes {
             return Err(SealError::Occupied);
