@@ -7,6 +7,7 @@ mod blind;
 mod error;
 mod keyring;
 mod labels;
+mod options;
 mod provider;
 mod record;
 mod sealed;
@@ -25,9 +26,10 @@ pub use keyring::store::{
     StoreFaultKind,
 };
 pub use keyring::{Account, AccountState, Keyring, KeyringOptions, SlotInfo};
+pub use options::{OnCorrupt, SealOptions};
 pub use provider::{
     DEFAULT_KDF_CEILING, Fields, KdfCost, KeyProvider, NewSlot, Passphrase, Probe, ProviderError,
     ProviderErrorKind, RawKey, Recipe, SlotContext, calibrate,
 };
 pub use record::{Padding, Suite, Table};
-pub use sealed::{OnCorrupt, RECORDS_PER_POLL, SealOptions, SealedBackend};
+pub use sealed::{RECORDS_PER_POLL, SealedBackend};

@@ -13,6 +13,7 @@ use super::{CONFLICT_TRIES, Core, Keyring, now};
 use crate::audit::{AuditEvent, AuditSink, id_text};
 use crate::blind::Blind;
 use crate::error::SealError;
+use crate::options::SealOptions;
 use crate::record::{DataKey, Ids, Suite, Table, TableKeys};
 use crate::secret::{self, Key};
 use crate::wipe;
@@ -475,6 +476,11 @@ impl Account {
 
     pub(crate) fn audit(&self) -> &dyn AuditSink {
         self.shared.core.audit()
+    }
+
+    /// How rows are sealed unless a store is opened with other options.
+    pub(crate) fn seal_options(&self) -> &SealOptions {
+        &self.shared.core.seal
     }
 
     pub(crate) fn keyring_id(&self) -> [u8; 16] {

@@ -28,6 +28,7 @@ pub use slot::SlotInfo;
 
 use crate::audit::{AuditEvent, AuditSink, id_text};
 use crate::error::SealError;
+use crate::options::SealOptions;
 use crate::provider::{KeyProvider, ProviderError, ProviderErrorKind, SlotContext};
 use crate::record::Suite;
 use account::AccountShared;
@@ -70,6 +71,7 @@ pub struct Keyring {
 pub(crate) struct Core {
     store: Arc<dyn KeyringStore>,
     audit: Arc<dyn AuditSink>,
+    seal: SealOptions,
     id: [u8; 16],
     pins: BTreeMap<String, Revision>,
     /// `None` while the keyring is not open. Held for synchronous work only, never across an await.

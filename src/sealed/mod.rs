@@ -9,7 +9,6 @@ mod app_sync;
 mod device;
 mod msg_secret;
 mod open;
-mod options;
 mod protocol;
 mod rows;
 mod signal;
@@ -21,12 +20,12 @@ use std::task::Poll;
 
 use wacore::store::traits::Backend;
 
-pub use options::{OnCorrupt, SealOptions};
 pub(crate) use rows::Sealer;
 
 use crate::audit::{AuditEvent, id_text};
 use crate::error::SealError;
 use crate::keyring::Account;
+use crate::options::{OnCorrupt, SealOptions};
 use crate::record::{NONCE_LEN, Nonce, Table};
 use crate::secret;
 
@@ -77,7 +76,7 @@ impl<B: ?Sized> Clone for SealedBackend<B> {
 }
 
 impl<B: Backend + ?Sized> SealedBackend<B> {
-    /// Opens `inner` as the sealed store of `account`, with the default options.
+    /// Opens `inner` as the sealed store of `account`, with the keyring's options.
     ///
     /// # Errors
     /// A store is never taken for new, empty or device-less by mistake: [`SealError::Unsealed`] if it
@@ -85,10 +84,11 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
     /// keyring, [`SealError::StoreEmptied`] if the account is live and its device is gone,
     /// [`SealError::Corrupt`], [`SealError::Shredded`], and what the inner store answers.
     pub async fn open(inner: Arc<B>, account: Account) -> Result<Self, SealError> {
-        Self::open_with(inner, account, SealOptions::default()).await
+        let options = account.seal_options().clone();
+        Self::open_with(inner, account, options).await
     }
 
-    /// As [`SealedBackend::open`], with options.
+    /// As [`SealedBackend::open`], with options of its own.
     ///
     /// # Errors
     /// As [`SealedBackend::open`].

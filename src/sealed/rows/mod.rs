@@ -19,10 +19,10 @@ pub(crate) use msg_secret::{SECOND_HALF, SecretKey};
 pub(crate) use protocol::MappingKey;
 pub(crate) use signal::SignalTable;
 
-use super::SealOptions;
 use crate::blind::Blind;
 use crate::error::{Fault, SealError};
 use crate::keyring::AccountKeys;
+use crate::options::SealOptions;
 use crate::record::{self, Nonce, Opened, Place, Table};
 
 /// The keys and options that rows are sealed and opened with.
