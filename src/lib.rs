@@ -1,6 +1,48 @@
-//! Encrypted-at-rest storage for `whatsapp-rust`.
+//! Encrypted-at-rest storage for `whatsapp-rust`: [`SealedBackend`] wraps any wacore
+//! [`Backend`](wacore::store::traits::Backend), so that its files show no address, key or message.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use sealed_store::{Keyring, Passphrase, SealedBackend, SqliteKeyring};
+//! # use wacore::store::InMemoryBackend;
+//!
+//! # async fn example(inner: InMemoryBackend, secret: String) -> Result<(), sealed_store::SealError> {
+//! let keyring = Keyring::open_or_create(SqliteKeyring::at("whatsapp.db"), &Passphrase::new(secret)).await?;
+//! let account = keyring.account_or_create("1").await?;
+//! let backend = SealedBackend::open(Arc::new(inner), account).await?;
+//! # let _ = backend;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! * [`Keyring`] holds *slots* (ways to open it), the root key and the keys of every account. It lives in
+//!   a [`KeyringStore`]: `SqliteKeyring`, [`BackendKeyring`], or your own.
+//! * A [`KeyProvider`] gives a slot its secret: [`Passphrase`], [`RawKey`], or your own.
+//! * [`Account`] is one WhatsApp account, with a data key for each [`Table`] and generation, and a blind
+//!   key from which tokens are made.
+//! * [`SealOptions`] say how rows are padded and what happens with one that does not open.
+//! * [`AuditSink`] takes every event of the keys' life and every row that did not open.
+//!
+//! Errors are [`SealError`]; through wacore's traits they travel inside a `StoreError`, see
+//! [`SealError::of`]. What is protected and what is not is written down in `threat-model.md`, the bytes in
+//! `audit/spec.md`.
+//!
+//! # Features
+//!
+//! * `sqlite` (default): `SqliteKeyring`, with SQLite compiled in.
+//! * `testing`: the contract suite for authors of stores, and a store that fails on purpose.
+
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
 
 mod audit;
 mod blind;
@@ -33,3 +75,8 @@ pub use provider::{
 };
 pub use record::{Padding, Suite, Table};
 pub use sealed::{RECORDS_PER_POLL, SealedBackend};
+
+/// README's own code, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,14 +1,16 @@
 //! Keys in memory: made by the operating system, derived with HKDF, used with AES-SIV.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use aes_siv::KeyInit;
 use aes_siv::siv::Aes256Siv;
 use hkdf::Hkdf;
 use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
 use crate::error::SealError;
+use crate::record::TAG_LEN;
 use crate::wipe;
 
 /// A 256-bit key, wiped on drop and never moved out of its box.
@@ -55,14 +57,19 @@ fn expand_into(key: &Key, info: &[&[u8]], out: &mut [u8]) {
     });
 }
 
-/// A 512-bit AES-256-SIV key (RFC 5297), expanded anew for each call because the cipher needs `&mut`.
-pub(crate) struct SivKey(SecretBox<[u8; 64]>);
+/// A 512-bit AES-256-SIV key (RFC 5297), expanded. The cipher works on `&mut self`, so it stands behind
+/// a lock that is held for one short computation.
+pub(crate) struct SivKey(Mutex<Box<Aes256Siv>>);
 
 impl SivKey {
     pub(crate) fn derive(key: &Key, info: &[&[u8]]) -> Self {
         let mut out = SecretBox::new(Box::new([0; 64]));
         expand_into(key, info, out.expose_secret_mut());
-        Self(out)
+        wipe::after(|| {
+            Self(Mutex::new(Box::new(Aes256Siv::new(
+                out.expose_secret().into(),
+            ))))
+        })
     }
 
     /// Appends `tag[16] ‖ ciphertext` of `value` to `out`. One associated-data string.
@@ -72,27 +79,31 @@ impl SivKey {
         value: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), SealError> {
-        let mut buffer = Zeroizing::new(value.to_vec());
-        let tag = self
+        let tag_at = out.len();
+        out.extend_from_slice(&[0; TAG_LEN]);
+        out.extend_from_slice(value);
+        let (tag, text) = out
+            .get_mut(tag_at..)
+            .and_then(<[u8]>::split_first_chunk_mut::<TAG_LEN>)
+            .ok_or(SealError::TooLarge)?;
+        *tag = self
             .cipher()
-            .encrypt_inout_detached([aad], buffer.as_mut_slice().into())
-            .map_err(|_| SealError::TooLarge)?;
-        out.extend_from_slice(&tag);
-        out.extend_from_slice(&buffer);
+            .encrypt_inout_detached([aad], text.into())
+            .map_err(|_| SealError::TooLarge)?
+            .into();
         Ok(())
     }
 
-    /// The value of `tag[16] ‖ ciphertext`, or `None` if it does not verify.
-    pub(crate) fn decrypt(&self, aad: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        let (tag, ciphertext) = sealed.split_first_chunk::<16>()?;
-        let mut buffer = Zeroizing::new(ciphertext.to_vec());
+    /// Decrypts `tag[16] ‖ ciphertext` in place and gives the value, or `None` if it does not verify.
+    pub(crate) fn decrypt<'a>(&self, aad: &[u8], sealed: &'a mut [u8]) -> Option<&'a [u8]> {
+        let (tag, text) = sealed.split_first_chunk_mut::<TAG_LEN>()?;
         self.cipher()
-            .decrypt_inout_detached([aad], buffer.as_mut_slice().into(), tag.into())
+            .decrypt_inout_detached([aad], (&mut *text).into(), (&*tag).into())
             .ok()?;
-        Some(buffer)
+        Some(text)
     }
 
-    fn cipher(&self) -> Aes256Siv {
-        Aes256Siv::new(self.0.expose_secret().into())
+    fn cipher(&self) -> MutexGuard<'_, Box<Aes256Siv>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -82,7 +82,7 @@ impl AccountKeys {
                     .entry(table)
                     .or_default()
                     .push(DataKey::new(table, entry.generation, entry.suite, &key)),
-                _ if entry.state == KeyState::Active => blind = Some(Blind::new(ids, &key)),
+                _ if entry.state == KeyState::Active => blind = Some(Blind::new(ids, &key)?),
                 _ => {}
             }
         }

@@ -96,7 +96,7 @@ impl Sealer<'_> {
             key: &[lid_key.as_bytes(), phone_key.as_bytes()],
             clear: &[&updated_at.to_le_bytes()],
         };
-        let opened = self.open(place, &of_text(TABLE, learning_source)?)?;
+        let opened = self.open_owned(place, of_text(TABLE, learning_source)?)?;
         let [lid, phone] = opened.name()?;
         let (lid, phone_number) = (text_part(TABLE, lid)?, text_part(TABLE, phone)?);
         if self.mapping_key(MappingKey::Lid(&lid))? != *lid_key
@@ -220,7 +220,7 @@ impl Sealer<'_> {
             clear: &[],
         };
         let opened = self
-            .open(place, &of_text(TABLE, text)?)?
+            .open_owned(place, of_text(TABLE, text)?)?
             .check_name([user.as_bytes()])?;
         check_default(
             TABLE,
