@@ -406,10 +406,17 @@ fn io(error: std::io::Error) -> StoreFault {
 }
 
 fn failed(error: rusqlite::Error) -> StoreFault {
+    let of_another_type = matches!(
+        error,
+        rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)
+    );
     let kind = match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
             StoreFaultKind::Corrupt
         }
+        None if of_another_type => StoreFaultKind::Corrupt,
         _ => StoreFaultKind::Io,
     };
     let advice = match kind {
