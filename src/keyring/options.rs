@@ -176,6 +176,7 @@ impl KeyringOptions {
             slot: 1,
             root,
             previous: None,
+            unconfirmed: Vec::new(),
         };
         Ok(keyring(
             store, self.audit, keyring_id, self.pins, open, guard,
