@@ -123,6 +123,10 @@ impl Open {
         }
     }
 
+    fn is_unconfirmed(&self, number: u32) -> bool {
+        self.unconfirmed.iter().any(|new| new.root.number == number)
+    }
+
     /// Makes an unconfirmed root, now known to be durable, the root. `false` if there is none.
     fn confirm(&mut self, number: u32) -> bool {
         let found = self
@@ -410,8 +414,12 @@ impl Core {
         let envelope = Envelope::<B>::read(&bytes)?;
         let number = envelope.body.root();
         let (body, unconfirmed) = self.with_open(|open| {
-            let body = envelope.verify(open.root_of(number)?, name, &self.id, revision)?;
-            Ok((body, !open.unconfirmed.is_empty()))
+            let unconfirmed = open.is_unconfirmed(number);
+            match envelope.verify(open.root_of(number)?, name, &self.id, revision) {
+                // Somebody else's root has the number that ours would have got.
+                Err(_) if unconfirmed => Err(SealError::RootChanged),
+                other => Ok((other?, unconfirmed)),
+            }
         })?;
         check_pin(&self.pins, name, revision)?;
         if unconfirmed {
