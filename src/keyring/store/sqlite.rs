@@ -78,6 +78,9 @@ impl Shared {
                 let made = r2d2::Pool::builder()
                     .max_size(1)
                     .min_idle(Some(0))
+                    // No reaper: its threads would outlive the pool by half a minute.
+                    .max_lifetime(None)
+                    .idle_timeout(None)
                     .connection_timeout(WAIT)
                     .error_handler(Box::new(r2d2::NopErrorHandler))
                     .build_unchecked(manager);
