@@ -107,3 +107,74 @@ impl SivKey {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(digits: &str) -> Key {
+        Key::new(Box::new(hex::decode(digits).unwrap().try_into().unwrap()))
+    }
+
+    #[test]
+    fn hkdf_expand_gives_rfc_5869_test_case_1() {
+        // The test case gives 42 bytes; a shorter output is their beginning.
+        let prk = key("077709362c2e32df0ddc3f0dc47bba6390b6c73bb50f9c3122ec844ad7c2b3e5");
+        let okm = hex::decode(
+            "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865",
+        )
+        .unwrap();
+        let info = hex::decode("f0f1f2f3f4f5f6f7f8f9").unwrap();
+        // In one part and in several: the parts are concatenated.
+        for parts in [vec![&info[..]], vec![&info[..3], b"", &info[3..]]] {
+            assert_eq!(expand(&prk, &parts).expose_secret()[..], okm[..32]);
+            let siv = SivKey::derive(&prk, &parts);
+            assert_eq!(siv.0.expose_secret()[..42], okm[..]);
+        }
+        assert_ne!(expand(&prk, &[&info[1..]]).expose_secret()[..], okm[..32]);
+    }
+
+    #[test]
+    fn aes_256_siv_gives_a_known_vector_and_opens_nothing_else() {
+        // RFC 5297 gives AES-128 only; this is its A.1 under a longer key, from crate aes-siv.
+        let key = hex::decode(
+            "fffefdfcfbfaf9f8f7f6f5f4f3f2f1f06f6e6d6c6b6a69686766656463626160\
+             f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff000102030405060708090a0b0c0d0e0f",
+        )
+        .unwrap();
+        let siv = SivKey(SecretBox::new(Box::new(key.try_into().unwrap())));
+        let aad = hex::decode("101112131415161718191a1b1c1d1e1f2021222324252627").unwrap();
+        let plain = hex::decode("112233445566778899aabbccddee").unwrap();
+        let expected = "f125274c598065cfc26b0e71575029088b035217e380cac8919ee800c126";
+
+        let mut sealed = b"before".to_vec();
+        siv.encrypt(&aad, &plain, &mut sealed).unwrap();
+        let sealed = sealed.strip_prefix(b"before").unwrap().to_vec();
+        assert_eq!(hex::encode(&sealed), expected);
+        assert_eq!(siv.decrypt(&aad, &sealed).unwrap()[..], plain[..]);
+
+        for bit in 0..sealed.len() * 8 {
+            let mut other = sealed.clone();
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(siv.decrypt(&aad, &other).is_none(), "bit {bit}");
+        }
+        for len in 0..sealed.len() {
+            assert!(siv.decrypt(&aad, &sealed[..len]).is_none(), "{len} bytes");
+        }
+        assert!(siv.decrypt(&aad[1..], &sealed).is_none());
+        assert!(siv.decrypt(&[], &sealed).is_none());
+    }
+
+    #[test]
+    fn only_a_key_of_zeros_is_zero() {
+        assert!(is_zero(&Key::default()));
+        for byte in 0..32 {
+            let mut key = Key::default();
+            key.expose_secret_mut()[byte] = 1;
+            assert!(!is_zero(&key));
+        }
+        let [one, two] = [(); 2].map(|()| random_key().unwrap());
+        assert!(!is_zero(&one) && !is_zero(&two));
+        assert_ne!(one.expose_secret(), two.expose_secret());
+    }
+}

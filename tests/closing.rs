@@ -341,3 +341,21 @@ async fn an_unlock_that_is_dropped_leaves_no_unwatched_keys() {
         account.rotate_data_keys(&[Table::Session]).await.unwrap();
     }
 }
+
+/// A service that opens keyrings all day must not gather threads. (A pool's workers used to stay for
+/// half a minute each, until the process could start no more and was aborted.)
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_dropped_keyring_leaves_no_thread_behind() {
+    const TIMES: usize = 150;
+    let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
+    let shelf = Shelf::sqlite();
+    drop(shelf.create(&raw(1)).await.unwrap());
+    for _ in 0..TIMES {
+        drop(shelf.open(&raw(1)).await.unwrap());
+        refused(shelf.open(&raw(2)).await);
+    }
+    // Some are those of the tests beside this one.
+    let left = threads();
+    assert!(left < TIMES, "{left} threads");
+}

@@ -197,3 +197,44 @@ fn boxed_hmac(key: &[u8; 32], column: TokenColumn) -> Box<Hmac<Sha256>> {
     mac.update(&column.place());
     mac
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hmac_gives_the_rfc_4231_test_cases() {
+        // HMAC fills a key up to the block with zeros, so a shorter key is a 32-byte key that ends
+        // with zeros. Test cases 1 to 4; the others have longer keys.
+        let counting = (1..=25).collect::<Vec<u8>>();
+        let cases: [(&[u8], &[u8], &str); 4] = [
+            (
+                &[0x0b; 20],
+                b"Hi There",
+                "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
+            ),
+            (
+                b"Jefe",
+                b"what do ya want for nothing?",
+                "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+            ),
+            (
+                &[0xaa; 20],
+                &[0xdd; 50],
+                "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe",
+            ),
+            (
+                &counting,
+                &[0xcd; 50],
+                "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b",
+            ),
+        ];
+        for (short, message, expected) in cases {
+            let mut key = [0; 32];
+            key[..short.len()].copy_from_slice(short);
+            let mut mac = *boxed_hmac(&key);
+            mac.update(message);
+            assert_eq!(hex::encode(mac.finalize().into_bytes()), expected);
+        }
+    }
+}

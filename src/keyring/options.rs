@@ -178,6 +178,7 @@ impl KeyringOptions {
             slot: 1,
             root,
             previous: None,
+            unconfirmed: Vec::new(),
         };
         Ok(self.keyring(store, keyring_id, open, guard))
     }

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -100,7 +101,12 @@ impl Shelf {
 
     /// A connection past the keyring. No keyring may be open meanwhile.
     pub fn raw_connection(&self) -> Connection {
-        Connection::open(self.path()).unwrap()
+        let connection = Connection::open(self.path()).unwrap();
+        // Durability is no part of an attack.
+        connection
+            .pragma_update(None, "synchronous", "OFF")
+            .unwrap();
+        connection
     }
 
     pub async fn get(&self, name: &str) -> Option<(Revision, Vec<u8>)> {
@@ -370,24 +376,19 @@ impl KeyringStore for Yielding {
     }
 }
 
-/// Polls `future` at most `polls` times, then drops it. `Some` if it was ready by then.
-pub async fn dropped_after<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
+/// Drops `future` when it gives way for the `pauses + 1`st time. `Some` if it was ready before that.
+pub async fn dropped_after<T>(pauses: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut future = std::pin::pin!(future);
-    for _ in 0..polls {
-        let mut once = Some(());
-        let polled = std::future::poll_fn(|context| {
-            // Once: what is not ready now is polled again only in the next round.
-            match (once.take(), future.as_mut().poll(context)) {
-                (_, std::task::Poll::Ready(value)) => std::task::Poll::Ready(Some(value)),
-                (_, std::task::Poll::Pending) => std::task::Poll::Ready(None),
-            }
-        })
-        .await;
-        if polled.is_some() {
-            return polled;
+    let mut left = pauses;
+    std::future::poll_fn(move |context| match future.as_mut().poll(context) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending if left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
         }
-    }
-    None
+    })
+    .await
 }
 
 /// A sink that keeps what it is given.
