@@ -30,4 +30,5 @@ pub use provider::{
     ProviderErrorKind, RawKey, Recipe, SlotContext, calibrate,
 };
 pub use record::{Padding, Suite, Table};
+pub use sealed::exposure;
 pub use sealed::{OnCorrupt, RECORDS_PER_POLL, SealOptions, SealedBackend};
