@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub mod raw;
+pub mod reading;
 pub mod samples;
 pub mod wire;
 pub mod world;

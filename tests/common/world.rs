@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 use sealed_store::{Account, BackendKeyring, Keyring, SealOptions, SealedBackend, Table};
+use tempfile::TempDir;
 use wacore::store::InMemoryBackend;
 use wacore::store::traits::{Backend, DeviceStore};
 use whatsapp_rust_sqlite_storage::{SqliteStore, SqliteStoreConfig, Synchronous};
@@ -134,4 +135,27 @@ impl World {
             .expect("the copy opens");
         (inner, store)
     }
+}
+
+/// Two accounts in one file, a third in another file under the same keyring, and a fourth under
+/// another keyring; the rows of all have the same names, and two rows a table.
+pub async fn worlds() -> (TempDir, Vec<World>) {
+    let folder = tempfile::tempdir().expect("made");
+    let [first, second] = ["first.db", "second.db"].map(|name| folder.path().join(name));
+    let keyring = memory_keyring(7).await;
+    let foreign = memory_keyring(8).await;
+    let mut worlds = Vec::new();
+    for (owner, device, path, keyring) in [
+        (0, 1, &first, &keyring),
+        (1, 2, &first, &keyring),
+        (2, 1, &second, &keyring),
+        (3, 2, &second, &foreign),
+    ] {
+        let account = keyring
+            .create_account(&owner.to_string())
+            .await
+            .expect("made");
+        worlds.push(World::make(path, device, account, owner, 2).await);
+    }
+    (folder, worlds)
 }
