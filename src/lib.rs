@@ -74,7 +74,7 @@ pub use provider::{
     ProviderErrorKind, RawKey, Recipe, SlotContext, calibrate,
 };
 pub use record::{Padding, Suite, Table};
-pub use sealed::{RECORDS_PER_POLL, SealedBackend};
+pub use sealed::{RECORDS_PER_POLL, SealedBackend, exposure};
 
 /// README's own code, compiled.
 #[cfg(doctest)]

@@ -7,6 +7,7 @@
 
 mod app_sync;
 mod device;
+pub mod exposure;
 mod msg_secret;
 mod open;
 mod protocol;
