@@ -57,7 +57,12 @@ impl Blind {
             .iter()
             .map(|column| {
                 let key = secret::expand(blind_key, &[labels::TOKEN_KEY, &column.place()]);
-                wipe::after(|| boxed_hmac(key.expose_secret(), *column))
+                wipe::after(|| {
+                    // Its place is absorbed once, here.
+                    let mut mac = boxed_hmac(key.expose_secret());
+                    mac.update(&column.place());
+                    mac
+                })
             })
             .collect();
         let names = NameColumn::ALL
@@ -177,7 +182,7 @@ impl Blind {
     }
 }
 
-fn name_ad(ids: &Ids, column: NameColumn) -> Result<Vec<u8>, SealError> {
+pub(crate) fn name_ad(ids: &Ids, column: NameColumn) -> Result<Vec<u8>, SealError> {
     let mut ad = Vec::with_capacity(64);
     put_frame(&mut ad, labels::NAME_AD)?;
     ad.extend_from_slice(&ids.keyring);
@@ -186,16 +191,14 @@ fn name_ad(ids: &Ids, column: NameColumn) -> Result<Vec<u8>, SealError> {
     Ok(ad)
 }
 
-/// The state of a column's HMAC, its place absorbed.
+/// An HMAC under `key`, made in its box.
 #[inline(never)]
-fn boxed_hmac(key: &[u8; 32], column: TokenColumn) -> Box<Hmac<Sha256>> {
+fn boxed_hmac(key: &[u8; 32]) -> Box<Hmac<Sha256>> {
     let mut block = Zeroizing::new([0u8; 64]);
     let (head, _) = block.split_at_mut(32);
     head.copy_from_slice(key);
     // HMAC pads a short key with zeros to the block: this is the same key, by the infallible path.
-    let mut mac = Box::new(<Hmac<Sha256> as KeyInit>::new((&*block).into()));
-    mac.update(&column.place());
-    mac
+    Box::new(<Hmac<Sha256> as KeyInit>::new((&*block).into()))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ pub mod exposure;
 mod msg_secret;
 mod open;
 mod protocol;
-mod rows;
+pub(crate) mod rows;
 mod signal;
 
 use std::future::poll_fn;
