@@ -159,8 +159,8 @@ pub enum SealError {
     #[error("the account exists already; open it instead")]
     AccountExists,
 
-    /// The account's keys were destroyed.
-    #[error("the account was shredded: its keys are destroyed and its rows can not be read again")]
+    /// The keys of the account, or of one of its tables, were destroyed.
+    #[error("shredded: the keys of these rows are destroyed and they can not be read again")]
     Shredded,
 
     /// No such slot.

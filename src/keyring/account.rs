@@ -1,6 +1,6 @@
 //! One account: its document, its keys in memory, and their generations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -56,12 +56,7 @@ pub(crate) struct AccountKeys {
 
 impl AccountKeys {
     pub(crate) fn table(&self, table: Table) -> Result<&TableKeys, SealError> {
-        self.tables
-            .get(table.index())
-            .ok_or(SealError::UnknownGeneration {
-                table,
-                generation: 0,
-            })
+        self.tables.get(table.index()).ok_or(SealError::NotOpen)
     }
 
     /// Unwraps every key of `body`, which `root` signed.
@@ -72,35 +67,57 @@ impl AccountKeys {
         };
         let mut by_table: BTreeMap<Table, Vec<DataKey>> = BTreeMap::new();
         let mut blind = None;
+        check_keys(body)?;
         for entry in &body.keys {
+            let place = place(body, entry)?;
             let Some(wrapped) = &entry.wrapped else {
                 continue;
             };
-            let key = root.wrapper.unwrap(&place(body, entry)?, wrapped)?;
-            match (entry.kind, entry.table) {
-                (KeyKind::Data, Some(table)) => by_table
-                    .entry(table)
-                    .or_default()
-                    .push(DataKey::new(table, entry.generation, entry.suite, &key)),
-                _ if entry.state == KeyState::Active => blind = Some(Blind::new(ids, &key)?),
-                _ => {}
+            let active = entry.state == KeyState::Active;
+            let key = root.wrapper.unwrap(&place, wrapped)?;
+            match entry.table {
+                Some(table) => {
+                    let key = DataKey::new(table, entry.generation, entry.suite, active, &key);
+                    by_table.entry(table).or_default().push(key);
+                }
+                None if active => blind = Some(Blind::new(ids, &key)?),
+                None => {}
             }
         }
-        let tables = Table::ALL
-            .into_iter()
-            .map(|table| TableKeys::new(table, by_table.remove(&table).unwrap_or_default()))
-            .collect::<Option<Vec<_>>>()
-            .ok_or(SealError::CorruptKeyring {
-                what: "a table of the account has no key",
-            })?;
         Ok(Self {
             ids,
             blind: blind.ok_or(SealError::CorruptKeyring {
                 what: "the account has no blind key",
             })?,
-            tables,
+            tables: Table::ALL
+                .into_iter()
+                .map(|table| TableKeys::new(table, by_table.remove(&table).unwrap_or_default()))
+                .collect(),
         })
     }
+}
+
+/// What must hold of the key entries, so that no writer's mistake makes a key seal that must not.
+fn check_keys(body: &AccountBody) -> Result<(), SealError> {
+    let corrupt = |what| Err(SealError::CorruptKeyring { what });
+    let mut seen = BTreeSet::new();
+    let mut newest: BTreeMap<Option<Table>, u32> = BTreeMap::new();
+    for entry in &body.keys {
+        if entry.generation == 0 || !seen.insert((entry.table, entry.generation)) {
+            return corrupt("a key's generation is zero, or used twice");
+        }
+        if entry.wrapped.is_none() != (entry.state == KeyState::Destroyed) {
+            return corrupt("a key is there and marked as destroyed, or the other way round");
+        }
+        let newest = newest.entry(entry.table).or_default();
+        *newest = entry.generation.max(*newest);
+    }
+    for entry in &body.keys {
+        if entry.state == KeyState::Active && newest.get(&entry.table) != Some(&entry.generation) {
+            return corrupt("an old generation is marked as the active one");
+        }
+    }
+    Ok(())
 }
 
 /// The whole place of a wrapped key; checks that the entry makes sense.
@@ -627,7 +644,7 @@ mod tests {
 
     fn newest(account: &Account, table: Table) -> u32 {
         account
-            .with_keys(|keys| Ok(keys.table(table)?.newest().generation))
+            .with_keys(|keys| Ok(keys.table(table)?.newest()?.generation))
             .unwrap()
     }
 

@@ -9,10 +9,12 @@ use crate::error::SealError;
 use crate::labels;
 use crate::provider::SlotContext;
 use crate::record::frame::put_frame;
-use crate::record::{Cipher, NONCE_LEN, Nonce, Suite, TAG_LEN, VERSION};
+use crate::record::{Cipher, NONCE_LEN, Nonce, Suite, TAG_LEN};
 use crate::secret::{self, Key};
 use crate::wipe;
 
+/// The version of a wrapped key's own layout.
+const WRAP_VERSION: u8 = 1;
 /// Length of a wrapped key: version ‖ suite ‖ nonce ‖ key ‖ tag.
 pub(crate) const WRAPPED_LEN: usize = 2 + NONCE_LEN + 32 + TAG_LEN;
 
@@ -60,7 +62,7 @@ impl WrapPlace {
     pub(crate) fn aad(&self, wrapped_by: Suite) -> Result<Vec<u8>, SealError> {
         let mut aad = Vec::with_capacity(80);
         put_frame(&mut aad, labels::WRAP_AD)?;
-        aad.extend_from_slice(&[VERSION, wrapped_by.number()]);
+        aad.extend_from_slice(&[WRAP_VERSION, wrapped_by.number()]);
         aad.extend_from_slice(&self.keyring);
         aad.extend_from_slice(&self.account);
         aad.extend_from_slice(&self.table.to_le_bytes());
@@ -101,7 +103,7 @@ impl Wrapper {
             )
             .map_err(|_| SealError::TooLarge)?;
         let mut bytes = Vec::with_capacity(WRAPPED_LEN);
-        bytes.extend_from_slice(&[VERSION, self.suite.number()]);
+        bytes.extend_from_slice(&[WRAP_VERSION, self.suite.number()]);
         bytes.extend_from_slice(&nonce);
         bytes.extend_from_slice(sealed.expose_secret());
         bytes.extend_from_slice(&tag);
@@ -113,7 +115,7 @@ impl Wrapper {
             what: "a wrapped key does not open at its place",
         };
         let (&[version, suite], rest) = wrapped.split_first_chunk::<2>().ok_or(DAMAGED)?;
-        if version != VERSION || suite != self.suite.number() {
+        if version != WRAP_VERSION || suite != self.suite.number() {
             return Err(DAMAGED);
         }
         let (nonce, rest) = rest.split_first_chunk::<NONCE_LEN>().ok_or(DAMAGED)?;

@@ -39,6 +39,11 @@ pub(crate) fn account_document(name: &str) -> String {
     format!("account:{name}")
 }
 
+/// The account that a document's name is for.
+pub(crate) fn account_name(document: &str) -> Option<&str> {
+    document.strip_prefix("account:")
+}
+
 const fn corrupt(what: &'static str) -> SealError {
     SealError::CorruptKeyring { what }
 }
@@ -233,7 +238,9 @@ impl<B: Body> Envelope<B> {
         }
         let found: u32 = version
             .parse()
-            .map_err(|_| corrupt("its version is no number"))?;
+            .ok()
+            .filter(|found: &u32| found.to_string() == version)
+            .ok_or(corrupt("its version is no number"))?;
         if found != FORMAT {
             return Err(SealError::UnsupportedVersion {
                 found,

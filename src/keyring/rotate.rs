@@ -10,7 +10,7 @@
 use super::account;
 use super::derive::{RootKeys, WrapKind, WrapPlace};
 use super::document::{
-    ACCOUNTS, AccountBody, AccountsBody, KEYRING, KeyringBody, account_document,
+    ACCOUNTS, AccountBody, AccountsBody, KEYRING, KeyringBody, account_document, account_name,
 };
 use super::store::StoreFaultKind;
 use super::{CONFLICT_TRIES, Core, Keyring, Unconfirmed, open_slot, slot};
@@ -164,7 +164,7 @@ async fn finish(core: &Core) -> Result<(), SealError> {
         }
         None => Vec::new(),
     };
-    for name in names {
+    for name in with_unlisted(core, names).await? {
         rewrite_account(core, &name).await?;
     }
     core.change_keyring(|body| {
@@ -180,6 +180,19 @@ async fn finish(core: &Core) -> Result<(), SealError> {
         root: number,
     });
     Ok(())
+}
+
+/// The accounts of the index, and those that the store can list besides: after a partial restore the
+/// index may be older than a document, whose keys would be lost with the old root.
+async fn with_unlisted(core: &Core, mut names: Vec<String>) -> Result<Vec<String>, SealError> {
+    for document in core.store.list().await?.unwrap_or_default() {
+        if let Some(name) = account_name(&document)
+            && !names.iter().any(|listed| listed == name)
+        {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
 }
 
 async fn rewrite_account(core: &Core, name: &str) -> Result<(), SealError> {

@@ -86,7 +86,7 @@ pub(crate) fn seal(
     padding: Padding,
     nonce: &Nonce,
 ) -> Result<Vec<u8>, SealError> {
-    let key = keys.newest();
+    let key = keys.newest()?;
     let header = Header::bytes(key.suite, key.generation);
     let aad = place.aad(ids, &header)?;
 

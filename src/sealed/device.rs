@@ -12,7 +12,22 @@ use wacore::store::error::Result as StoreResult;
 use wacore::store::traits::{Backend, DeviceStore};
 
 use super::{SealedBackend, nonce};
+use crate::error::SealError;
 use crate::keyring::AccountState;
+use crate::record::Table;
+
+impl<B: Backend + ?Sized> SealedBackend<B> {
+    /// Opens the extra content of a snapshot, as `snapshot_db` sealed it under `name`.
+    ///
+    /// # Errors
+    /// [`SealError::Corrupt`] if it was altered or belongs to another name.
+    pub async fn open_snapshot(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.opening(Table::Snapshot, |sealer| {
+            sealer.open_snapshot(&sealer.snapshot_key(name)?, name, sealed)
+        })
+        .await
+    }
+}
 
 #[deny(clippy::missing_trait_methods)]
 #[cfg_attr(target_arch = "wasm32", async_trait(?Send))]

@@ -83,9 +83,6 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
             (true, true, Initialising) => self.account().advance(Live).await,
             (true, true, Live) => Ok(()),
             (_, false, Initialising) => {
-                if !canary {
-                    self.put_canary().await?;
-                }
                 // A device that was used is somebody's account in the clear: never sealed over.
                 let plain = self.inner.load().await.map_err(SealError::Inner)?;
                 let unused = plain.is_none_or(|device| {
@@ -98,6 +95,9 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
                     return Err(SealError::Unsealed {
                         table: Some(Table::Device),
                     });
+                }
+                if !canary {
+                    self.put_canary().await?;
                 }
                 self.put_device(&Device::new()).await?;
                 self.account().advance(Live).await
@@ -272,6 +272,10 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
         if self.account().state() != Live {
             self.account().reload().await?;
         }
-        Ok(self.account().state())
+        match self.account().state() {
+            // Never "no device": the client would make a new one.
+            Shredded => Err(SealError::Shredded),
+            state => Ok(state),
+        }
     }
 }

@@ -158,9 +158,10 @@ impl Inputs<'_> {
             table,
             given.int("generation"),
             suite,
+            true,
             &self.0.key("data_key"),
         );
-        TableKeys::new(table, vec![key]).unwrap()
+        TableKeys::new(table, vec![key])
     }
 
     fn record(&self, suite: Suite, given: Fixed<'_>) -> Value {
@@ -204,7 +205,8 @@ impl Inputs<'_> {
         let keys = self.table_keys(table, suite, given);
         let name = given.list("name");
         let (name, value) = (slices(&name), given.bytes("value"));
-        let sealed = record::siv_seal(keys.newest(), &self.ids(), table, &name, &value).unwrap();
+        let sealed =
+            record::siv_seal(keys.newest().unwrap(), &self.ids(), table, &name, &value).unwrap();
         let opened = record::siv_open(&keys, &self.ids(), table, &name, &sealed).unwrap();
         assert_eq!(*opened, value);
         let header: [u8; HEADER_LEN] = Header::bytes(suite, given.int("generation"));

@@ -27,8 +27,8 @@ impl Inputs<'_> {
                 let byte = 0x80 + u8::try_from(table.number()).unwrap();
                 let key = SecretBox::new(Box::new([byte; 32]));
                 let generation = self.0.int("generation");
-                let key = DataKey::new(table, generation, self.0.read("suite"), &key);
-                TableKeys::new(table, vec![key]).unwrap()
+                let key = DataKey::new(table, generation, self.0.read("suite"), true, &key);
+                TableKeys::new(table, vec![key])
             })
             .collect();
         AccountKeys {
@@ -222,7 +222,9 @@ fn device_list_row(sealer: &Sealer<'_>, given: Fixed<'_>, nonce: &Nonce) -> Valu
         raw_id: given.read("raw_id"),
     };
     let row = sealer.seal_device_list(&list, nonce).unwrap();
-    let opened = sealer.open_device_list(&list.user, &row).unwrap();
+    let opened = sealer
+        .open_device_list(&row.user, &list.user, &row)
+        .unwrap();
     assert_eq!(json!(opened), json!(list));
     json!({ "user": row.user, "phash": row.phash })
 }

@@ -200,12 +200,13 @@ impl Sealer<'_> {
 
     pub(crate) fn open_device_list(
         &self,
+        key: &str,
         user: &str,
         row: &DeviceListRecord,
     ) -> Result<DeviceListRecord, SealError> {
         const TABLE: Table = Table::DeviceList;
         let DeviceListRecord {
-            user: key,
+            user: _,
             devices,
             timestamp,
             phash,
