@@ -14,6 +14,8 @@ mod secret;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod thread;
+#[cfg(test)]
+mod vectors;
 mod wipe;
 
 pub use audit::{AuditEvent, AuditSink, JsonLinesSink, TracingSink};

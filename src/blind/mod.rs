@@ -160,7 +160,7 @@ impl Blind {
         self.names.get(column.index()).ok_or(SealError::NotOpen)
     }
 
-    fn name_ad(&self, column: NameColumn) -> Result<Vec<u8>, SealError> {
+    pub(crate) fn name_ad(&self, column: NameColumn) -> Result<Vec<u8>, SealError> {
         let mut ad = Vec::with_capacity(64);
         put_frame(&mut ad, labels::NAME_AD)?;
         ad.extend_from_slice(&self.ids.keyring);

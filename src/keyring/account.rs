@@ -50,7 +50,7 @@ pub(crate) struct AccountKeys {
     pub(crate) ids: Ids,
     pub(crate) blind: Blind,
     /// By [`Table::index`].
-    tables: Vec<TableKeys>,
+    pub(crate) tables: Vec<TableKeys>,
 }
 
 impl AccountKeys {

@@ -57,7 +57,7 @@ impl WrapPlace {
         }
     }
 
-    fn aad(&self, wrapped_by: Suite) -> Result<Vec<u8>, SealError> {
+    pub(crate) fn aad(&self, wrapped_by: Suite) -> Result<Vec<u8>, SealError> {
         let mut aad = Vec::with_capacity(80);
         put_frame(&mut aad, labels::WRAP_AD)?;
         aad.extend_from_slice(&[VERSION, wrapped_by.number()]);

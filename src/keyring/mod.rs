@@ -8,8 +8,8 @@
 //! ```
 
 mod account;
-mod derive;
-mod document;
+pub(crate) mod derive;
+pub(crate) mod document;
 mod idle;
 mod options;
 mod rotate;

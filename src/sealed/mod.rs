@@ -11,7 +11,7 @@ mod msg_secret;
 mod open;
 mod options;
 mod protocol;
-mod rows;
+pub(crate) mod rows;
 mod signal;
 
 use std::future::poll_fn;
