@@ -327,7 +327,7 @@ async fn an_unlock_that_is_dropped_leaves_no_unwatched_keys() {
         keyring.lock();
         whole += 1;
     }
-    assert!(whole > 4, "it is never dropped half-way");
+    assert!(whole >= 4, "it is never dropped half-way");
     for polls in 0..=whole {
         events.take();
         keyring.auto_lock(Some(Duration::ZERO)).unwrap();

@@ -611,3 +611,31 @@ async fn who_lost_the_keyring_meets_a_new_root_before_writing() {
     }
     assert!(lost > 4, "{lost}");
 }
+
+/// A second rotation finishes the first before it starts: the document has room for one old root, and
+/// accounts under the one before that could never be read again.
+#[tokio::test]
+async fn a_rotation_after_an_interrupted_one_loses_nothing() {
+    for write in 1..=6 {
+        for when in [When::Before, When::After] {
+            let what = format!("write {write} {when:?}");
+            let (shelf, uids) = filled().await;
+            let store = Faulty::new(shelf.store());
+            let keyring = Keyring::open(store.clone(), &raw(1)).await.unwrap();
+            store.arm(write, when, Then::Fine);
+            refused(Operation::RotateRoot.run(&keyring).await);
+            store.disarm();
+            let slots = keyring.slots().await.unwrap();
+            let drop_others: Vec<u32> = slots[1..].iter().map(|slot| slot.slot).collect();
+            keyring
+                .rotate_root(&[(slots[0].slot, &raw(1))], &drop_others)
+                .await
+                .unwrap_or_else(|error| panic!("{what}: {error:?}"));
+            assert!(keyring_body(&shelf).await["previous_root"].is_null());
+            works(&keyring, &uids, &what).await;
+            drop(keyring);
+            let open = whole(&shelf, Operation::RotateRoot, &uids, &what).await;
+            assert_eq!(open, [1], "{what}");
+        }
+    }
+}
