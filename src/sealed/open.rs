@@ -36,10 +36,44 @@ const CANARY_MISFIT: SealError = SealError::Corrupt {
     what: Fault::Canary,
 };
 
+/// How often a store is looked at again because another opener was at work on it.
+const LOOKS: usize = 8;
+
 impl<B: Backend + ?Sized> SealedBackend<B> {
-    /// The table above.
+    /// The table above. Its three columns are read one after the other, so an answer that says the
+    /// store is not what it should be counts only if none of them moved meanwhile: another opener
+    /// may be making the account's device right now.
     pub(super) async fn settle(&self) -> Result<(), SealError> {
-        self.account().reload().await?;
+        let account = self.account();
+        account.reload().await?;
+        let mut looks = 0;
+        loop {
+            looks += 1;
+            let before = (account.state(), account.store_id());
+            let answer = self.look().await;
+            let doubtful = matches!(
+                &answer,
+                Err(SealError::Unsealed { .. }
+                    | SealError::StoreEmptied
+                    | SealError::Corrupt {
+                        table: Table::Canary,
+                        ..
+                    })
+            );
+            if !doubtful || looks == LOOKS {
+                return answer;
+            }
+            account.reload().await?;
+            let device_row = self.inner.exists().await.map_err(SealError::Inner)?;
+            if (account.state(), account.store_id()) == before
+                && device_row == self.shared.device_row.load(Ordering::Acquire)
+            {
+                return answer;
+            }
+        }
+    }
+
+    async fn look(&self) -> Result<(), SealError> {
         if self.account().state() == Shredded {
             return Err(SealError::Shredded);
         }
