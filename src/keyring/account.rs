@@ -572,7 +572,8 @@ impl Account {
     }
 
     /// Goes on to `next`, durably. Never goes back: a state that another process reached stands.
-    pub(crate) async fn advance(&self, next: AccountState) -> Result<(), SealError> {
+    /// Whether it was this call that took the step, of all openers' calls.
+    pub(crate) async fn advance(&self, next: AccountState) -> Result<bool, SealError> {
         let rank = |state: AccountState| match state {
             AccountState::New => 0,
             AccountState::Initialising => 1,
@@ -595,7 +596,7 @@ impl Account {
                 state: next.name().to_owned(),
             });
         }
-        Ok(())
+        Ok(moved)
     }
 }
 

@@ -135,17 +135,21 @@ impl KeyringOptions {
         provider: &dyn KeyProvider,
     ) -> Result<Keyring, SealError> {
         slot::check_label(&self.label)?;
+        // In this order: accounts and rows that another creator makes come after its keyring, so
+        // whoever sees them sees the keyring too.
+        let occupied = store.occupied().await?;
+        let accounts = store.get(ACCOUNTS).await?.is_some();
         if store.get(KEYRING).await?.is_some() {
             return Err(SealError::KeyringExists);
         }
         // Written after the keyring document and never removed: that one was lost, and a new keyring
         // would make the loss final.
-        if store.get(ACCOUNTS).await?.is_some() {
+        if accounts {
             return Err(SealError::CorruptKeyring {
                 what: "its accounts are there but the keyring document is gone",
             });
         }
-        if store.occupied().await? == Occupied::Yes {
+        if occupied == Occupied::Yes {
             return Err(SealError::Occupied);
         }
         let suite = self.seal.suite.unwrap_or_else(Suite::for_this_machine);

@@ -34,7 +34,8 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
 #[cfg_attr(not(target_arch = "wasm32"), async_trait)]
 impl<B: Backend + ?Sized> DeviceStore for SealedBackend<B> {
     async fn save(&self, device: &Device) -> StoreResult<()> {
-        if self.current_state().await? != AccountState::Live {
+        // Not read anew: who was never told that there is a device does not mean to replace one.
+        if self.account().state() != AccountState::Live {
             self.make_device(Some(device)).await?;
             return Ok(());
         }
@@ -69,7 +70,8 @@ impl<B: Backend + ?Sized> DeviceStore for SealedBackend<B> {
     }
 
     async fn create(&self) -> StoreResult<i32> {
-        if self.current_state().await? == AccountState::Live {
+        // Not read anew, as in `save`.
+        if self.account().state() == AccountState::Live {
             // A second create must not replace the identity: the inner store answers as it does.
             return self.inner.create().await;
         }

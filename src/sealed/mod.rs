@@ -62,7 +62,7 @@ struct Shared {
     device_row: AtomicBool,
     /// Whether the inner store refused the canary before it had a device row.
     canary_pending: AtomicBool,
-    /// Whether this opener made the inner device row of a device that is not finished.
+    /// Whether it was this opener, of all, that began to make the account's device.
     making: AtomicBool,
     refused: AtomicU64,
 }
