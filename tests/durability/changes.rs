@@ -11,7 +11,7 @@ use crate::world::{Cut, run};
 pub const ALL: &[(&str, Scenario)] = &[
     ("add a slot", |cut, same| keys(cut, same, Change::AddSlot)),
     ("change a slot", |cut, same| {
-        keys(cut, same, Change::ChangeSlot)
+        keys(cut, same, Change::Passphrase)
     }),
     ("remove a slot", |cut, same| {
         keys(cut, same, Change::RemoveSlot)
@@ -28,7 +28,7 @@ pub const ALL: &[(&str, Scenario)] = &[
 #[derive(Clone, Copy)]
 enum Change {
     AddSlot,
-    ChangeSlot,
+    Passphrase,
     RemoveSlot,
     Root,
     DataKeys,
@@ -40,7 +40,7 @@ impl Change {
         let (old, new) = (raw_key_of(20), raw_key_of(21));
         match self {
             Self::AddSlot => drop(keyring.add_slot("more", &new).await?),
-            Self::ChangeSlot => drop(keyring.change_passphrase(extra, &old, &new).await?),
+            Self::Passphrase => drop(keyring.change_passphrase(extra, &old, &new).await?),
             Self::RemoveSlot => keyring.remove_slot(extra).await?,
             Self::Root => {
                 let keep: [(u32, &dyn KeyProvider); 2] = [(1, &raw_key()), (extra, &old)];
