@@ -400,10 +400,10 @@ impl Core {
         }
     }
 
-    /// Holds the keyring shared again. If that fails, what was done stands, and the keys are wiped:
-    /// somebody else may be changing them.
+    /// Holds the keyring shared again. What was done stands if that fails: where somebody else is at
+    /// work on the keys by now, ours are wiped, and otherwise the next change takes it.
     async fn take_shared_again(&self) {
-        if self.ensure_shared().await.is_err() {
+        if let Err(SealError::InUse) = self.ensure_shared().await {
             self.wipe(false);
         }
     }
