@@ -8,9 +8,11 @@
 //! The usual run takes some seconds. The long one, 200,000 operations, and the shape of its last line:
 //!
 //! ```text
-//! SEALED_STORE_OPS=200000 cargo test --release --all-features --test differential -- --nocapture
+//! SEALED_STORE_OPS=200000 cargo test --release --all-features --test differential
 //! differential: seed=… operations=200… differences=0 methods=82/82
 //! ```
+//!
+//! (Without `--release` it takes a few minutes more, and building for release takes as many.)
 //!
 //! Every run prints its seed first; `SEALED_STORE_SEED=…` repeats it. A failure prints the seed that repeats
 //! it at once, and the shortest sequence that proptest found. (Keys and nonces come from the operating
@@ -38,6 +40,7 @@ use differential::calls::Call;
 use differential::clock;
 use differential::exceptions::{EXCEPTIONS, KEYLESS};
 use differential::machine::{InMemory, OnSqlite};
+use differential::report::Report;
 use differential::run::{Size, run, say};
 use sealed_store::testing::contract::METHODS;
 use wacore::store::InMemoryBackend;
@@ -59,21 +62,20 @@ fn a_sealed_store_answers_as_the_plain_one_does() {
         .name("differential-sqlite".to_owned())
         .spawn(move || run::<OnSqlite>(seed, on_sqlite, 100..=200))
         .expect("a thread");
-    let results = [memory, sqlite].map(|run| run.join().expect("the run itself does not panic"));
-
-    let [memory, sqlite] = results.map(|result| match result {
-        Ok(report) => report,
-        Err(failure) => panic!("{failure}"),
-    });
-    say(&format!("differential: in memory: {memory}"));
-    say(&format!("differential: on SQLite: {sqlite}"));
-    for report in [&memory, &sqlite] {
-        let run: BTreeSet<_> = report.methods().into_iter().collect();
-        let missing: Vec<_> = METHODS.iter().filter(|name| !run.contains(*name)).collect();
-        assert!(missing.is_empty(), "never run: {missing:?}");
+    let (mut total, mut failures) = (Report::default(), Vec::new());
+    for (store, run) in [("in memory", memory), ("on SQLite", sqlite)] {
+        match run.join().expect("a run panics in its cases only") {
+            Ok(report) => {
+                say(&format!("differential: {store}: {report}"));
+                let run = report.methods();
+                let missing: Vec<_> = METHODS.iter().filter(|name| !run.contains(name)).collect();
+                assert!(missing.is_empty(), "never run {store}: {missing:?}");
+                total.add(&report);
+            }
+            Err(failure) => failures.push(failure),
+        }
     }
-    let mut total = memory;
-    total.add(&sqlite);
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
     say(&format!(
         "differential: seed={seed} operations={} differences=0 methods={}/{}",
         total.operations(),

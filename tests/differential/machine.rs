@@ -77,8 +77,8 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
 
 fn steps(locked: bool) -> BoxedStrategy<Step> {
     let tables = vec(select(&Table::ALL[..]), 0..5);
-    // A locked store refuses nearly everything: it does not stay so for long.
-    let (lock, unlock) = if locked { (1, 300) } else { (10, 2) };
+    // A locked store refuses nearly everything: ten calls, and it is unlocked again.
+    let (lock, unlock) = if locked { (1, 100) } else { (10, 2) };
     prop_oneof![
         940 => Call::any().prop_map(Step::Call),
         10 => Just(Step::Reopen),

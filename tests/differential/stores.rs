@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use wacore::store::InMemoryBackend;
 use wacore::store::traits::Backend;
 
+use super::args::EPOCH;
 use super::clock;
 use super::exceptions::Kind;
 use crate::common::{raw_key, sqlite};
@@ -46,8 +47,8 @@ struct Files {
 const PLAIN_FILE: &str = "plain.db";
 const SEALED_FILE: &str = "sealed.db";
 
-/// A time after the test's and before any at which this test runs.
-const BEFORE_REAL_NOW: i64 = 1_790_000_000;
+/// A time after all of the test's, and before any that a machine's clock shows today.
+const BEFORE_REAL_NOW: i64 = EPOCH + 1_000_000;
 
 /// What the traits write and never read: each answers with rows that must be the same on both sides.
 const UNREAD: &[&str] = &[
