@@ -31,4 +31,4 @@ pub use provider::{
 };
 pub use record::{Padding, Suite, Table};
 pub use sealed::exposure;
-pub use sealed::{OnCorrupt, RECORDS_PER_POLL, SealOptions, SealedBackend};
+pub use sealed::{OnCorrupt, RECORDS_PER_POLL, RawRow, Restored, SealOptions, SealedBackend};

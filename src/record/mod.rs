@@ -121,6 +121,7 @@ pub(crate) fn seal(
 
 /// A record that verified: the name and the value inside.
 pub(crate) struct Opened {
+    pub(crate) generation: u32,
     buffer: Zeroizing<Vec<u8>>,
     name: Range<usize>,
     value: Range<usize>,
@@ -209,6 +210,7 @@ pub(crate) fn open(
     let name = 4..4 + name_len;
     let value = name.end + 4..name.end + 4 + value_len;
     Ok(Opened {
+        generation: header.generation,
         buffer,
         name,
         value,
@@ -231,6 +233,12 @@ pub(crate) fn siv_seal(
     bytes.extend_from_slice(&header);
     key.siv(table)?.encrypt(&aad, value, &mut bytes)?;
     Ok(bytes)
+}
+
+/// The generation that the header of a sealed value names.
+pub(crate) fn generation(table: Table, bytes: &[u8]) -> Result<u32, SealError> {
+    let (header, _) = Header::split(table, bytes)?;
+    Ok(header.generation)
 }
 
 /// Opens `header ‖ SIV of a value`.

@@ -12,6 +12,7 @@ mod msg_secret;
 mod open;
 mod options;
 mod protocol;
+mod restore;
 mod rows;
 mod signal;
 
@@ -23,6 +24,7 @@ use std::task::Poll;
 use wacore::store::traits::Backend;
 
 pub use options::{OnCorrupt, SealOptions};
+pub use restore::{RawRow, Restored};
 pub(crate) use rows::Sealer;
 
 use crate::audit::{AuditEvent, id_text};
