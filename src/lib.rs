@@ -76,7 +76,7 @@ pub use provider::{
     ProviderErrorKind, RawKey, Recipe, SlotContext, calibrate,
 };
 pub use record::{Padding, Suite, Table};
-pub use sealed::{RECORDS_PER_POLL, SealedBackend, exposure};
+pub use sealed::{RECORDS_PER_POLL, RawRow, Restored, SealedBackend, exposure};
 
 /// README's own code, compiled.
 #[cfg(doctest)]

@@ -3,9 +3,11 @@
 
 mod common;
 
+use common::damage::flipped;
+use common::raw::carrier_column;
 use common::reading::{MOVED, Read, read};
 use common::samples::Sample;
-use common::world::worlds;
+use common::world::{world, worlds};
 use sealed_store::Table;
 use wacore::store::traits::ProtocolStore;
 
@@ -157,4 +159,28 @@ async fn without_the_newer_mapping_the_older_one_stands() {
     }
     let found = world.store.get_pn_mapping(&phone).await.unwrap().unwrap();
     assert_eq!(found.lid, sample.lid());
+}
+
+#[tokio::test]
+async fn what_upstream_cannot_decode_reads_as_absent_before_a_record_is_seen() {
+    // Upstream's SQLite store wraps these two in protobuf, and takes a broken wrapping for absent so
+    // that the client asks for the key, or syncs the collection, again. Deleting the row does the same.
+    let (_folder, world) = world().await;
+    for table in [Table::SyncKey, Table::Version] {
+        let (sample, stored) = world.find(table, 0);
+        let column = carrier_column(table).unwrap();
+        let whole = stored.row().bytes(column);
+        let (mut absent, mut refused) = (0, 0);
+        for bit in 0..whole.len() * 8 {
+            let altered = stored.row().with(column, flipped(&whole, bit));
+            altered.write(&world.file);
+            match read(&world.store, sample).await {
+                Read::Absent => absent += 1,
+                Read::Refused(_) => refused += 1,
+                Read::Value(value) => panic!("{table}: bit {bit} gave {value}"),
+            }
+        }
+        println!("{table}: {absent} bits read as absent, {refused} are refused");
+        assert!(absent > 0 && refused > 100 * 8);
+    }
 }

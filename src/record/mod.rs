@@ -121,6 +121,7 @@ pub(crate) fn seal(
 
 /// A record that verified: the name and the value inside.
 pub(crate) struct Opened {
+    pub(crate) generation: u32,
     buffer: Zeroizing<Vec<u8>>,
     name: Range<usize>,
     value: Range<usize>,
@@ -189,7 +190,8 @@ pub(crate) fn open(
     let mut buffer = Zeroizing::new(record);
     let (header, rest) = Header::split(table, &buffer)?;
     let key = keys.of(&header)?;
-    let header = Header::bytes(header.suite, header.generation);
+    let Header { suite, generation } = header;
+    let header = Header::bytes(suite, generation);
     if rest.len() < NONCE_LEN + TAG_LEN {
         return Err(corrupt(Fault::Length));
     }
@@ -214,6 +216,7 @@ pub(crate) fn open(
     let name = name_at..name_at + name_len;
     let value = name.end + 4..name.end + 4 + value_len;
     Ok(Opened {
+        generation,
         buffer,
         name,
         value,
@@ -236,6 +239,12 @@ pub(crate) fn siv_seal(
     bytes.extend_from_slice(&header);
     key.siv(table)?.encrypt(&aad, value, &mut bytes)?;
     Ok(bytes)
+}
+
+/// The generation that the header of a sealed value names.
+pub(crate) fn generation(table: Table, bytes: &[u8]) -> Result<u32, SealError> {
+    let (header, _) = Header::split(table, bytes)?;
+    Ok(header.generation)
 }
 
 /// Opens `header ‖ SIV of a value`.

@@ -22,10 +22,8 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
     /// # Errors
     /// [`SealError::Corrupt`] if it was altered or belongs to another name.
     pub async fn open_snapshot(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
-        self.opening(Table::Snapshot, |sealer| {
-            sealer.open_snapshot(&sealer.snapshot_key(name)?, name, sealed)
-        })
-        .await
+        self.opening(Table::Snapshot, |sealer| sealer.open_snapshot(name, sealed))
+            .await
     }
 }
 

@@ -11,6 +11,7 @@ pub mod exposure;
 mod msg_secret;
 mod open;
 mod protocol;
+mod restore;
 pub(crate) mod rows;
 mod signal;
 
@@ -21,6 +22,7 @@ use std::task::Poll;
 
 use wacore::store::traits::Backend;
 
+pub use restore::{RawRow, Restored};
 pub(crate) use rows::Sealer;
 
 use crate::audit::{AuditEvent, id_text};

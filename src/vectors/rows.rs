@@ -222,9 +222,7 @@ fn device_list_row(sealer: &Sealer<'_>, given: Fixed<'_>, nonce: &Nonce) -> Valu
         raw_id: given.read("raw_id"),
     };
     let row = sealer.seal_device_list(&list, nonce).unwrap();
-    let opened = sealer
-        .open_device_list(&row.user, &list.user, &row)
-        .unwrap();
+    let opened = sealer.open_device_list(&list.user, &row).unwrap();
     assert_eq!(json!(opened), json!(list));
     json!({ "user": row.user, "phash": row.phash })
 }

@@ -1,6 +1,7 @@
 //! What the property tests share: stores of each kind, keyrings and accounts.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod damage;
 pub mod raw;
 pub mod reading;
 pub mod samples;

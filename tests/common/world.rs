@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::Connection;
-use sealed_store::{Account, BackendKeyring, Keyring, SealOptions, SealedBackend, Table};
+use sealed_store::{
+    Account, BackendKeyring, Keyring, KeyringOptions, SealOptions, SealedBackend, Table,
+};
 use tempfile::TempDir;
 use wacore::store::InMemoryBackend;
 use wacore::store::traits::{Backend, DeviceStore};
@@ -15,10 +17,14 @@ use super::samples::{Sample, TABLES};
 
 /// A keyring in a memory store of its own.
 pub async fn memory_keyring(byte: u8) -> Keyring {
+    memory_keyring_with(byte, KeyringOptions::new()).await
+}
+
+/// As [`memory_keyring`], with options.
+pub async fn memory_keyring_with(byte: u8, options: KeyringOptions) -> Keyring {
     let store = BackendKeyring::new(Arc::new(InMemoryBackend::new()));
-    Keyring::create(store, &super::raw_key_of(byte))
-        .await
-        .expect("a keyring")
+    let keyring = options.create(store, &super::raw_key_of(byte)).await;
+    keyring.expect("a keyring")
 }
 
 /// One account in one file, with its rows as the client and as an intruder knows them.
@@ -158,4 +164,16 @@ pub async fn worlds() -> (TempDir, Vec<World>) {
         worlds.push(World::make(path, device, account, owner, 2).await);
     }
     (folder, worlds)
+}
+
+/// One account in one file, one row a table.
+pub async fn world() -> (TempDir, World) {
+    let folder = tempfile::tempdir().expect("made");
+    let account = memory_keyring(7)
+        .await
+        .create_account("1")
+        .await
+        .expect("made");
+    let world = World::make(&folder.path().join("a.db"), 1, account, 1, 1).await;
+    (folder, world)
 }

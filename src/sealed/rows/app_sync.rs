@@ -9,7 +9,7 @@ use super::{Sealer, check_default, corrupt};
 use crate::blind::TokenColumn;
 use crate::error::{Fault, SealError};
 use crate::record::frame::{Reader, Sink, put_frame};
-use crate::record::{Nonce, Place, Table};
+use crate::record::{Nonce, Opened, Place, Table};
 use crate::wipe::Buffer;
 
 /// The one entry of a sealed version's map.
@@ -46,6 +46,22 @@ impl Sealer<'_> {
         key_id: &[u8],
         row: &AppStateSyncKey,
     ) -> Result<AppStateSyncKey, SealError> {
+        let opened = self.sync_key_record(key_id, row)?;
+        let (key_data, fingerprint, timestamp) =
+            read_sync_key(opened.value()).ok_or(corrupt(Table::SyncKey, Fault::Length))?;
+        Ok(AppStateSyncKey {
+            key_data: key_data.to_vec(),
+            fingerprint: fingerprint.to_vec(),
+            timestamp,
+        })
+    }
+
+    /// The record of the row `key_id`, whose name is its id.
+    pub(crate) fn sync_key_record(
+        &self,
+        key_id: &[u8],
+        row: &AppStateSyncKey,
+    ) -> Result<Opened, SealError> {
         let AppStateSyncKey {
             key_data: zeros,
             fingerprint: sealed,
@@ -54,24 +70,13 @@ impl Sealer<'_> {
         let opened = self
             .open(sync_key_place(&[key_id]), sealed)?
             .check_name([key_id])?;
-        let key = (|| {
-            let mut reader = Reader::new(opened.value());
-            let key = AppStateSyncKey {
-                key_data: reader.frame()?.to_vec(),
-                fingerprint: reader.frame()?.to_vec(),
-                timestamp: reader.i64()?,
-            };
-            reader.end()?;
-            Some(key)
-        })()
-        .ok_or(corrupt(Table::SyncKey, Fault::Length))?;
+        let (key_data, _, _) =
+            read_sync_key(opened.value()).ok_or(corrupt(Table::SyncKey, Fault::Length))?;
         check_default(
             Table::SyncKey,
-            *timestamp == 0
-                && zeros.len() == key.key_data.len()
-                && zeros.iter().all(|byte| *byte == 0),
+            *timestamp == 0 && zeros.len() == key_data.len() && zeros.iter().all(|byte| *byte == 0),
         )?;
-        Ok(key)
+        Ok(opened)
     }
 
     /// `T(name)`.
@@ -125,6 +130,19 @@ impl Sealer<'_> {
         name: &str,
         row: &HashState,
     ) -> Result<HashState, SealError> {
+        let Some(opened) = self.version_record(key, row)? else {
+            return Ok(HashState::default());
+        };
+        let opened = opened.check_name([name.as_bytes()])?;
+        read_state(opened.value()).ok_or(corrupt(Table::Version, Fault::Length))
+    }
+
+    /// The record of the row `key`, whatever its name is; `None` where the row is absent.
+    pub(crate) fn version_record(
+        &self,
+        key: &str,
+        row: &HashState,
+    ) -> Result<Option<Opened>, SealError> {
         let HashState {
             version,
             hash,
@@ -133,16 +151,14 @@ impl Sealer<'_> {
         } = row;
         let default = *version == 0 && hash.iter().all(|byte| *byte == 0) && !mac_mismatch_fatal;
         if default && index_value_map.is_empty() {
-            return Ok(HashState::default());
+            return Ok(None);
         }
         let sealed = index_value_map.get(STATE).ok_or(SealError::Unsealed {
             table: Some(Table::Version),
         })?;
-        let opened = self
-            .open(version_place(&[key.as_bytes()]), sealed)?
-            .check_name([name.as_bytes()])?;
+        let opened = self.open(version_place(&[key.as_bytes()]), sealed)?;
         check_default(Table::Version, default && index_value_map.len() == 1)?;
-        read_state(opened.value()).ok_or(corrupt(Table::Version, Fault::Length))
+        Ok(Some(opened))
     }
 
     /// `T(name)` of a collection of mutation MACs.
@@ -188,9 +204,19 @@ impl Sealer<'_> {
         sealed: &[u8],
     ) -> Result<Vec<u8>, SealError> {
         Ok(self
-            .open(mutation_place(&[name_key.as_bytes(), index_key]), sealed)?
+            .mutation_record(name_key, index_key, sealed)?
             .check_name([name.as_bytes(), index_mac])?
             .into_value())
+    }
+
+    /// The record of the row `(name_key, index_key)`, whatever its name is.
+    pub(crate) fn mutation_record(
+        &self,
+        name_key: &str,
+        index_key: &[u8],
+        sealed: &[u8],
+    ) -> Result<Opened, SealError> {
+        self.open(mutation_place(&[name_key.as_bytes(), index_key]), sealed)
     }
 }
 
@@ -216,6 +242,14 @@ fn mutation_place<'a>(key: &'a [&'a [u8]]) -> Place<'a> {
         key,
         clear: &[],
     }
+}
+
+/// Key data, fingerprint and time.
+fn read_sync_key(value: &[u8]) -> Option<(&[u8], &[u8], i64)> {
+    let mut reader = Reader::new(value);
+    let key = (reader.frame()?, reader.frame()?, reader.i64()?);
+    reader.end()?;
+    Some(key)
 }
 
 fn read_state(value: &[u8]) -> Option<HashState> {

@@ -10,7 +10,7 @@ use super::{Sealer, corrupt};
 use crate::blind::TokenColumn;
 use crate::error::{Fault, SealError};
 use crate::record::frame::Reader;
-use crate::record::{Nonce, Place, Table};
+use crate::record::{Nonce, Opened, Place, Table};
 use crate::wipe::Buffer;
 
 /// The canary's session row: a literal key that no client and no sealed row can have, because Signal
@@ -63,7 +63,7 @@ impl Sealer<'_> {
         Ok([CANARY_MAGIC, &canary.clear().concat(), &sealed].concat())
     }
 
-    pub(crate) fn open_canary(&self, canary: &Canary, sealed: &[u8]) -> Result<(), SealError> {
+    pub(crate) fn open_canary(&self, canary: &Canary, sealed: &[u8]) -> Result<Opened, SealError> {
         let place = Place {
             table: Table::Canary,
             key: &[CANARY_KEY.as_bytes()],
@@ -73,7 +73,7 @@ impl Sealer<'_> {
             .open(place, sealed)?
             .check_name([CANARY_KEY.as_bytes()])?;
         if opened.value().is_empty() {
-            Ok(())
+            Ok(opened)
         } else {
             Err(corrupt(Table::Canary, Fault::Length))
         }
@@ -105,9 +105,7 @@ impl Sealer<'_> {
     }
 
     pub(crate) fn open_device(&self, key: &str, sealed: &[u8]) -> Result<Device, SealError> {
-        let opened = self
-            .open(device_place(&[key.as_bytes()]), sealed)?
-            .check_name([DEVICE_NAME])?;
+        let opened = self.device_record(key, sealed)?;
         let mut device: Device = serde_json::from_slice(opened.value())
             .map_err(|_| corrupt(Table::Device, Fault::Encoding))?;
         // serde skips these three; they come back as upstream's SQLite store gives them.
@@ -115,6 +113,12 @@ impl Sealer<'_> {
         device.client_profile = ClientProfile::web();
         device.nct_salt_sync_seen = false;
         Ok(device)
+    }
+
+    /// The record of the device, as JSON.
+    pub(crate) fn device_record(&self, key: &str, sealed: &[u8]) -> Result<Opened, SealError> {
+        self.open(device_place(&[key.as_bytes()]), sealed)?
+            .check_name([DEVICE_NAME])
     }
 
     /// `T(name)` of a snapshot, which upstream makes part of a file's name.
@@ -131,29 +135,32 @@ impl Sealer<'_> {
         content: &[u8],
         nonce: &Nonce,
     ) -> Result<Vec<u8>, SealError> {
-        let place = Place {
-            table: Table::Snapshot,
-            key: &[key.as_bytes()],
-            clear: &[],
-        };
-        self.seal(place, &[name.as_bytes()], content, nonce)
+        self.seal(
+            snapshot_place(&[key.as_bytes()]),
+            &[name.as_bytes()],
+            content,
+            nonce,
+        )
     }
 
-    pub(crate) fn open_snapshot(
-        &self,
-        key: &str,
-        name: &str,
-        sealed: &[u8],
-    ) -> Result<Vec<u8>, SealError> {
-        let place = Place {
-            table: Table::Snapshot,
-            key: &[key.as_bytes()],
-            clear: &[],
-        };
+    pub(crate) fn open_snapshot(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
         Ok(self
-            .open(place, sealed)?
+            .snapshot_record(&self.snapshot_key(name)?, sealed)?
             .check_name([name.as_bytes()])?
             .into_value())
+    }
+
+    /// The record of the snapshot `key`, whatever its name is.
+    pub(crate) fn snapshot_record(&self, key: &str, sealed: &[u8]) -> Result<Opened, SealError> {
+        self.open(snapshot_place(&[key.as_bytes()]), sealed)
+    }
+}
+
+fn snapshot_place<'a>(key: &'a [&'a [u8]]) -> Place<'a> {
+    Place {
+        table: Table::Snapshot,
+        key,
+        clear: &[],
     }
 }
 

@@ -36,6 +36,20 @@ impl Sealer<'_> {
         })
     }
 
+    /// The name of a secret whose first row is `(token, name)`; it must give that token again.
+    pub(crate) fn read_secret_name(
+        &self,
+        token: &str,
+        name: &str,
+    ) -> Result<[String; 3], SealError> {
+        let parts = self.blind().read_name(NameColumn::MsgSecretName, name)?;
+        let key = self.secret_key(parts.each_ref().map(String::as_str))?;
+        if *key.token != *token {
+            return Err(corrupt(TABLE, Fault::Name));
+        }
+        Ok(parts)
+    }
+
     /// The two rows of an entry. Deterministic, so that a repeated put changes nothing and a torn
     /// pair heals.
     pub(crate) fn seal_secret(

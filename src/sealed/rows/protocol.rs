@@ -1,12 +1,13 @@
 //! Sender-key devices, mappings, base keys, device lists, groups, tokens and messages.
 
 use wacore::store::traits::{DeviceInfo, DeviceListRecord, LidPnMappingEntry, TcTokenEntry};
+use zeroize::Zeroizing;
 
 use super::{Sealer, check_default, corrupt, of_text, text_part, to_text};
 use crate::blind::{NameColumn, TokenColumn};
 use crate::error::{Fault, SealError};
 use crate::record::frame::{Reader, Sink, put_frame};
-use crate::record::{self, Nonce, Place, Table};
+use crate::record::{self, Nonce, Opened, Place, Table};
 use crate::wipe::Buffer;
 
 /// Which half of a mapping was asked for.
@@ -32,6 +33,11 @@ impl Sealer<'_> {
     pub(crate) fn read_sender_key_device(&self, key: &str) -> Result<String, SealError> {
         let [device] = self.blind().read_name(NameColumn::SenderKeyDevice, key)?;
         Ok(device)
+    }
+
+    pub(crate) fn read_sender_key_group(&self, key: &str) -> Result<String, SealError> {
+        let [group] = self.blind().read_name(NameColumn::SenderKeyGroup, key)?;
+        Ok(group)
     }
 
     /// `T(lid)` or `T(phone)`.
@@ -83,11 +89,26 @@ impl Sealer<'_> {
         &self,
         row: &LidPnMappingEntry,
     ) -> Result<LidPnMappingEntry, SealError> {
+        let (opened, [lid, phone_number]) = self.mapping_record(row)?;
+        Ok(LidPnMappingEntry {
+            lid,
+            phone_number,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            learning_source: text_part(Table::LidMapping, opened.value())?,
+        })
+    }
+
+    /// The record of a mapping's row, with its LID and phone number, which give the row's keys.
+    pub(crate) fn mapping_record(
+        &self,
+        row: &LidPnMappingEntry,
+    ) -> Result<(Opened, [String; 2]), SealError> {
         const TABLE: Table = Table::LidMapping;
         let LidPnMappingEntry {
             lid: lid_key,
             phone_number: phone_key,
-            created_at,
+            created_at: _,
             updated_at,
             learning_source,
         } = row;
@@ -98,19 +119,13 @@ impl Sealer<'_> {
         };
         let opened = self.open_owned(place, of_text(TABLE, learning_source)?)?;
         let [lid, phone] = opened.name()?;
-        let (lid, phone_number) = (text_part(TABLE, lid)?, text_part(TABLE, phone)?);
+        let (lid, phone) = (text_part(TABLE, lid)?, text_part(TABLE, phone)?);
         if self.mapping_key(MappingKey::Lid(&lid))? != *lid_key
-            || self.mapping_key(MappingKey::Phone(&phone_number))? != *phone_key
+            || self.mapping_key(MappingKey::Phone(&phone))? != *phone_key
         {
             return Err(corrupt(TABLE, Fault::Name));
         }
-        Ok(LidPnMappingEntry {
-            lid,
-            phone_number,
-            created_at: *created_at,
-            updated_at: *updated_at,
-            learning_source: text_part(TABLE, opened.value())?,
-        })
+        Ok((opened, [lid, phone]))
     }
 
     /// As [`Self::open_mapping`], for a row that was asked for by one of its names.
@@ -170,6 +185,28 @@ impl Sealer<'_> {
             .collect()
     }
 
+    /// The name and the value of a base key's row, which is compared and never opened otherwise.
+    pub(crate) fn open_base_key(
+        &self,
+        row: (&str, &str),
+        sealed: &[u8],
+    ) -> Result<([String; 2], Zeroizing<Vec<u8>>), SealError> {
+        let [address] = self.blind().read_name(NameColumn::BaseKeyAddress, row.0)?;
+        let name: [String; 2] = self.blind().read_name(NameColumn::BaseKeyMessage, row.1)?;
+        let [of_message, _] = &name;
+        if *of_message != address {
+            return Err(corrupt(Table::BaseKey, Fault::Name));
+        }
+        let value = record::siv_open(
+            self.keys.table(Table::BaseKey)?,
+            &self.keys.ids,
+            Table::BaseKey,
+            &name.each_ref().map(|part| part.as_bytes()),
+            sealed,
+        )?;
+        Ok((name, value))
+    }
+
     /// `T(user)` of a device list.
     pub(crate) fn device_list_key(&self, user: &str) -> Result<String, SealError> {
         self.blind()
@@ -200,13 +237,20 @@ impl Sealer<'_> {
 
     pub(crate) fn open_device_list(
         &self,
-        key: &str,
         user: &str,
         row: &DeviceListRecord,
     ) -> Result<DeviceListRecord, SealError> {
+        let opened = self
+            .device_list_record(row)?
+            .check_name([user.as_bytes()])?;
+        read_device_list(user, opened.value()).ok_or(corrupt(Table::DeviceList, Fault::Length))
+    }
+
+    /// The record of a device list's row, whatever its user is.
+    pub(crate) fn device_list_record(&self, row: &DeviceListRecord) -> Result<Opened, SealError> {
         const TABLE: Table = Table::DeviceList;
         let DeviceListRecord {
-            user: _,
+            user: key,
             devices,
             timestamp,
             phash,
@@ -215,19 +259,12 @@ impl Sealer<'_> {
         let text = phash
             .as_ref()
             .ok_or(SealError::Unsealed { table: Some(TABLE) })?;
-        let place = Place {
-            table: TABLE,
-            key: &[key.as_bytes()],
-            clear: &[],
-        };
-        let opened = self
-            .open_owned(place, of_text(TABLE, text)?)?
-            .check_name([user.as_bytes()])?;
+        let opened = self.open_owned(place(TABLE, &[key.as_bytes()]), of_text(TABLE, text)?)?;
         check_default(
             TABLE,
             devices.is_empty() && *timestamp == 0 && raw_id.is_none(),
         )?;
-        read_device_list(user, opened.value()).ok_or(corrupt(TABLE, Fault::Length))
+        Ok(opened)
     }
 
     /// `T(group)` of group metadata.
@@ -258,9 +295,14 @@ impl Sealer<'_> {
         sealed: &[u8],
     ) -> Result<Vec<u8>, SealError> {
         Ok(self
-            .open(place(Table::GroupMetadata, &[key.as_bytes()]), sealed)?
+            .group_record(key, sealed)?
             .check_name([group.as_bytes()])?
             .into_value())
+    }
+
+    /// The record of the row `key`, whatever its group is.
+    pub(crate) fn group_record(&self, key: &str, sealed: &[u8]) -> Result<Opened, SealError> {
+        self.open(place(Table::GroupMetadata, &[key.as_bytes()]), sealed)
     }
 
     /// `R(jid)`.
@@ -300,28 +342,37 @@ impl Sealer<'_> {
         jid: &str,
         row: &TcTokenEntry,
     ) -> Result<TcTokenEntry, SealError> {
-        let TcTokenEntry {
-            token: sealed,
-            token_timestamp,
-            sender_timestamp,
-        } = row;
-        let token = if sealed.is_empty() {
-            Vec::new()
-        } else {
-            let place = Place {
-                table: Table::TcToken,
-                key: &[key.as_bytes()],
-                clear: &[&token_timestamp.to_le_bytes()],
-            };
-            self.open(place, sealed)?
-                .check_name([jid.as_bytes()])?
-                .into_value()
+        let token = match self.tc_token_record(key, row)? {
+            None => Vec::new(),
+            Some(opened) => opened.check_name([jid.as_bytes()])?.into_value(),
         };
         Ok(TcTokenEntry {
             token,
-            token_timestamp: *token_timestamp,
-            sender_timestamp: *sender_timestamp,
+            token_timestamp: row.token_timestamp,
+            sender_timestamp: row.sender_timestamp,
         })
+    }
+
+    /// The record of the row `key`, whatever its contact is; `None` while there is no token.
+    pub(crate) fn tc_token_record(
+        &self,
+        key: &str,
+        row: &TcTokenEntry,
+    ) -> Result<Option<Opened>, SealError> {
+        let TcTokenEntry {
+            token: sealed,
+            token_timestamp,
+            sender_timestamp: _,
+        } = row;
+        if sealed.is_empty() {
+            return Ok(None);
+        }
+        let place = Place {
+            table: Table::TcToken,
+            key: &[key.as_bytes()],
+            clear: &[&token_timestamp.to_le_bytes()],
+        };
+        self.open(place, sealed).map(Some)
     }
 
     /// `T(chat)`, `T(chat, id)` of a sent message.
@@ -357,11 +408,15 @@ impl Sealer<'_> {
         id: &str,
         sealed: &[u8],
     ) -> Result<Vec<u8>, SealError> {
-        let key = key.each_ref().map(|part| part.as_bytes());
         Ok(self
-            .open(place(Table::SentMessage, &key), sealed)?
+            .sent_record(key.each_ref().map(String::as_str), sealed)?
             .check_name([chat.as_bytes(), id.as_bytes()])?
             .into_value())
+    }
+
+    /// The record of the row `key`, whatever its name is.
+    pub(crate) fn sent_record(&self, key: [&str; 2], sealed: &[u8]) -> Result<Opened, SealError> {
+        self.open(place(Table::SentMessage, &key.map(str::as_bytes)), sealed)
     }
 
     /// `T(chat)`, `T(chat, sender)`, `T(chat, sender, id)` of a pending message.
@@ -402,11 +457,22 @@ impl Sealer<'_> {
         name: [&str; 3],
         sealed: &[u8],
     ) -> Result<Vec<u8>, SealError> {
-        let key = key.each_ref().map(|part| part.as_bytes());
         Ok(self
-            .open(place(Table::PendingInbound, &key), sealed)?
+            .pending_record(key.each_ref().map(String::as_str), sealed)?
             .check_name(name.map(str::as_bytes))?
             .into_value())
+    }
+
+    /// The record of the row `key`, whatever its name is.
+    pub(crate) fn pending_record(
+        &self,
+        key: [&str; 3],
+        sealed: &[u8],
+    ) -> Result<Opened, SealError> {
+        self.open(
+            place(Table::PendingInbound, &key.map(str::as_bytes)),
+            sealed,
+        )
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Sealer;
 use crate::blind::TokenColumn;
 use crate::error::{Fault, SealError};
-use crate::record::{Nonce, Place, Table};
+use crate::record::{Nonce, Opened, Place, Table};
 
 /// The tables whose rows are one record under one Signal address.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,15 +76,25 @@ impl Sealer<'_> {
         address: &str,
         sealed: &[u8],
     ) -> Result<Vec<u8>, SealError> {
+        Ok(self
+            .address_record(table, key, sealed)?
+            .check_name([address.as_bytes()])?
+            .into_value())
+    }
+
+    /// The record of the row `key`, whatever its address is.
+    pub(crate) fn address_record(
+        &self,
+        table: SignalTable,
+        key: &str,
+        sealed: &[u8],
+    ) -> Result<Opened, SealError> {
         let place = Place {
             table: table.table(),
             key: &[key.as_bytes()],
             clear: &[],
         };
-        Ok(self
-            .open(place, sealed)?
-            .check_name([address.as_bytes()])?
-            .into_value())
+        self.open(place, sealed)
     }
 
     pub(crate) fn open_identity(
@@ -128,12 +138,22 @@ impl Sealer<'_> {
         id: u32,
         sealed: &[u8],
     ) -> Result<Vec<u8>, SealError> {
+        Ok(self.id_record(table, id, sealed)?.into_value())
+    }
+
+    /// The record of the row `id`, whose name is its id.
+    pub(crate) fn id_record(
+        &self,
+        table: Table,
+        id: u32,
+        sealed: &[u8],
+    ) -> Result<Opened, SealError> {
         let id = id.to_le_bytes();
         let place = Place {
             table,
             key: &[&id],
             clear: &[],
         };
-        Ok(self.open(place, sealed)?.check_name([&id])?.into_value())
+        self.open(place, sealed)?.check_name([&id])
     }
 }
