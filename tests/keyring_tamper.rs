@@ -2,7 +2,7 @@
 //! a typed error for every one of them, and never a panic or a keyring that opens as something else.
 //!
 //! By default a sample of the bits and lengths is tried, from a random start that is printed; with
-//! `SEALED_STORE_LONG=1` in the environment every one of them, which takes some minutes. Set
+//! `SEALED_STORE_LONG=1` in the environment every one of them, which takes about half an hour. Set
 //! `SEALED_STORE_SEED` to a printed number to try the same sample again.
 
 mod support;
