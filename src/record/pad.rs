@@ -49,6 +49,6 @@ mod tests {
             assert!(padded >= len);
             assert!((padded - len) * 100 <= len * 12, "{len} -> {padded}");
         }
-        assert_eq!(Padding::Padme.padded_len(1000), Some(1024 - 0));
+        assert_eq!(Padding::Padme.padded_len(1000), Some(1024));
     }
 }

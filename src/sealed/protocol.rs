@@ -193,7 +193,7 @@ impl<B: Backend + ?Sized> ProtocolStore for SealedBackend<B> {
         };
         Ok(self
             .open_row(Table::DeviceList, |sealer| {
-                sealer.open_device_list(user, &row)
+                sealer.open_device_list(&key, user, &row)
             })
             .await?)
     }

@@ -55,6 +55,8 @@
 pub mod contract;
 mod device;
 mod faulty;
+mod primitives;
 
 pub use device::{RUNTIME_ONLY, assert_same_device, device_diff, full_device};
 pub use faulty::{Fault, FaultyBackend, InjectedFault, Lasting, When};
+pub use primitives::Primitives;

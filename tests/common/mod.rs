@@ -1,6 +1,12 @@
 //! What the property tests share: stores of each kind, keyrings and accounts.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod raw;
+pub mod reading;
+pub mod samples;
+pub mod wire;
+pub mod world;
+
 use std::path::Path;
 use std::sync::Arc;
 

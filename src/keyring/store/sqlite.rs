@@ -78,6 +78,9 @@ impl Shared {
                 let made = r2d2::Pool::builder()
                     .max_size(1)
                     .min_idle(Some(0))
+                    // No reaper: its threads would outlive the pool by half a minute.
+                    .max_lifetime(None)
+                    .idle_timeout(None)
                     .connection_timeout(WAIT)
                     .error_handler(Box::new(r2d2::NopErrorHandler))
                     .build_unchecked(manager);
@@ -359,12 +362,12 @@ fn has_table(connection: &Connection, name: &str) -> Result<bool, StoreFault> {
 
 /// Folds the write-ahead log into the file, so that replaced documents do not linger there.
 fn fold_log(connection: &Connection) {
-    let readers_left = connection
+    let folded = connection
         .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
             row.get::<_, i64>(0)
         })
-        .map_or(true, |left| left != 0);
-    if readers_left {
+        .is_ok_and(|left| left == 0);
+    if !folded {
         // The write itself is durable. The next write folds the log, or closing the file does.
         tracing::warn!(
             target: "sealed_store",
@@ -406,10 +409,17 @@ fn io(error: std::io::Error) -> StoreFault {
 }
 
 fn failed(error: rusqlite::Error) -> StoreFault {
+    let of_another_type = matches!(
+        error,
+        rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)
+    );
     let kind = match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
             StoreFaultKind::Corrupt
         }
+        None if of_another_type => StoreFaultKind::Corrupt,
         _ => StoreFaultKind::Io,
     };
     let advice = match kind {

@@ -138,6 +138,23 @@ impl Sealer<'_> {
         };
         self.seal(place, &[name.as_bytes()], content, nonce)
     }
+
+    pub(crate) fn open_snapshot(
+        &self,
+        key: &str,
+        name: &str,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        let place = Place {
+            table: Table::Snapshot,
+            key: &[key.as_bytes()],
+            clear: &[],
+        };
+        Ok(self
+            .open(place, sealed)?
+            .check_name([name.as_bytes()])?
+            .into_value())
+    }
 }
 
 fn device_place<'a>(key: &'a [&'a [u8]]) -> Place<'a> {

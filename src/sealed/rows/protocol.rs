@@ -96,7 +96,7 @@ impl Sealer<'_> {
             key: &[lid_key.as_bytes(), phone_key.as_bytes()],
             clear: &[&updated_at.to_le_bytes()],
         };
-        let opened = self.open(place, &of_text(TABLE, learning_source)?)?;
+        let opened = self.open_owned(place, of_text(TABLE, learning_source)?)?;
         let [lid, phone] = opened.name()?;
         let (lid, phone_number) = (text_part(TABLE, lid)?, text_part(TABLE, phone)?);
         if self.mapping_key(MappingKey::Lid(&lid))? != *lid_key
@@ -200,12 +200,13 @@ impl Sealer<'_> {
 
     pub(crate) fn open_device_list(
         &self,
+        key: &str,
         user: &str,
         row: &DeviceListRecord,
     ) -> Result<DeviceListRecord, SealError> {
         const TABLE: Table = Table::DeviceList;
         let DeviceListRecord {
-            user: key,
+            user: _,
             devices,
             timestamp,
             phash,
@@ -220,7 +221,7 @@ impl Sealer<'_> {
             clear: &[],
         };
         let opened = self
-            .open(place, &of_text(TABLE, text)?)?
+            .open_owned(place, of_text(TABLE, text)?)?
             .check_name([user.as_bytes()])?;
         check_default(
             TABLE,
