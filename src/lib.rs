@@ -77,6 +77,7 @@ pub use provider::{
 };
 pub use record::{Padding, Suite, Table};
 pub use sealed::{RECORDS_PER_POLL, RawRow, Restored, SealedBackend, exposure};
+pub use secrecy;
 
 /// README's own code, compiled.
 #[cfg(doctest)]

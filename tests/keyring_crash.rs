@@ -457,8 +457,10 @@ async fn a_kill_while_finishing_is_finished_by_the_next() {
     for round in 1..=5 {
         let store = Faulty::new(shelf.store());
         store.arm(2, When::Before, Then::Dead);
-        let result = Keyring::open(store, &raw(1)).await.map(drop);
-        assert_eq!(result.is_ok(), round == 5, "{result:?}");
+        // What can't be finished now does not keep the keyring from being opened.
+        drop(Keyring::open(store, &raw(1)).await.unwrap());
+        let left = !keyring_body(&shelf).await["previous_root"].is_null();
+        assert_eq!(left, round < 5, "round {round}");
     }
     whole(&shelf, Operation::RotateRoot, &uids, "finishing").await;
 }

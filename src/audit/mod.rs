@@ -10,8 +10,8 @@ pub use sinks::{JsonLinesSink, TracingSink};
 
 use crate::record::Table;
 
-/// Where audit events go. Called synchronously, often with the keyring's guard held: take the event
-/// and return.
+/// Where audit events go. Called inside the storage call that caused the event: take it and return,
+/// and do not call the keyring from it.
 pub trait AuditSink: Send + Sync {
     /// Takes one event.
     fn record(&self, event: &AuditEvent);
@@ -87,6 +87,13 @@ pub enum AuditEvent {
         /// The number of the new root.
         root: u32,
     },
+    /// An interrupted root rotation could not be finished; the next opener tries again.
+    RootRotationDelayed {
+        /// The keyring.
+        keyring: String,
+        /// Why, in the error's own words.
+        reason: String,
+    },
     /// An account was made.
     AccountCreated {
         /// The keyring.
@@ -100,6 +107,20 @@ pub enum AuditEvent {
         keyring: String,
         /// The account.
         account: String,
+    },
+    /// A store was not opened as the account's: it is another's, emptied, in the clear or altered.
+    StoreRefused {
+        /// The account.
+        account: String,
+        /// Why, in the error's own words.
+        reason: String,
+    },
+    /// An account was bound to a store.
+    StoreBound {
+        /// The account.
+        account: String,
+        /// The store's id.
+        store: String,
     },
     /// An account went from one state to another.
     AccountState {

@@ -14,7 +14,10 @@ pub struct TracingSink;
 impl AuditSink for TracingSink {
     fn record(&self, event: &AuditEvent) {
         match event {
-            AuditEvent::RowRefused { .. } | AuditEvent::OpenRefused { .. } => {
+            AuditEvent::RowRefused { .. }
+            | AuditEvent::OpenRefused { .. }
+            | AuditEvent::StoreRefused { .. }
+            | AuditEvent::RootRotationDelayed { .. } => {
                 tracing::warn!(target: "sealed_store::audit", ?event);
             }
             _ => tracing::info!(target: "sealed_store::audit", ?event),

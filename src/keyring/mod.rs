@@ -17,6 +17,7 @@ mod slot;
 pub(crate) mod store;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -78,6 +79,8 @@ pub(crate) struct Core {
     open: RwLock<Option<Open>>,
     accounts: Mutex<BTreeMap<String, Weak<AccountShared>>>,
     guard: Mutex<Option<LockGuard>>,
+    /// Whose turn it is to change how the keyring is held. Taken before `changing`, never after it.
+    holding: async_lock::Mutex<()>,
     /// Serialises this process's changes, so that they do not conflict with each other.
     changing: async_lock::Mutex<()>,
     idle: idle::Idle,
@@ -227,25 +230,24 @@ impl Keyring {
     }
 
     /// Opens the keyring again after [`Keyring::lock`], re-reading every document. All accounts
-    /// that were open work again.
+    /// that were open work again. Every slot of the provider's kind is tried, a passphrase at one
+    /// key derivation each.
     ///
     /// # Errors
     /// As [`Keyring::open`]; the keyring stays closed then.
     pub async fn unlock(&self, provider: &dyn KeyProvider) -> Result<(), SealError> {
-        let _changing = self.core.changing.lock().await;
         self.core.hold_shared().await?;
-        let (body, open) = unlock_document(
-            &*self.core.store,
-            &self.core.pins,
-            &*self.core.audit,
-            provider,
-            None,
-        )
-        .await?;
-        if body.keyring_id != self.core.id {
-            return Err(SealError::WrongKeyring);
-        }
+        let _changing = self.core.changing.lock().await;
+        let wanted = Wanted {
+            id: Some(self.core.id),
+            slot: None,
+            pins: &self.core.pins,
+        };
+        let (_, open) =
+            unlock_document(&*self.core.store, &wanted, &*self.core.audit, provider).await?;
         let slot = open.slot;
+        // Half of the accounts open would be neither open nor closed.
+        let mut half_open = WipeUnlessDone(Some(&self.core));
         {
             // The idle time starts under the same guard: the watcher then finds these keys, also if
             // this future is dropped below.
@@ -254,11 +256,9 @@ impl Keyring {
             self.core.idle.touch();
         }
         for account in self.core.live_accounts() {
-            if let Err(error) = account.reload().await {
-                self.core.wipe(false);
-                return Err(error);
-            }
+            account.reload().await?;
         }
+        half_open.0 = None;
         self.core.audit.record(&AuditEvent::KeyringOpened {
             keyring: id_text(&self.core.id),
             slot,
@@ -361,6 +361,15 @@ impl Core {
         if self.guard_mut().is_some() {
             return Ok(());
         }
+        // Exclusive work of this process, if there is any, comes to its end first.
+        let _turn = self.holding.lock().await;
+        self.take_shared().await
+    }
+
+    async fn take_shared(&self) -> Result<(), SealError> {
+        if self.guard_mut().is_some() {
+            return Ok(());
+        }
         let guard = self.store.lock(LockMode::Shared).await?;
         match self.read::<KeyringBody>(KEYRING).await {
             Ok(Some(_)) | Err(SealError::NotOpen) => {}
@@ -373,6 +382,7 @@ impl Core {
 
     /// Takes the keyring shared, for work that reads every document anew.
     async fn hold_shared(&self) -> Result<(), SealError> {
+        let _turn = self.holding.lock().await;
         if self.guard_mut().is_some() {
             return Ok(());
         }
@@ -387,11 +397,16 @@ impl Core {
 
     /// Trades the shared hold for the exclusive one, until the answer is dropped.
     async fn take_exclusive(&self) -> Result<Exclusive<'_>, SealError> {
+        let turn = self.holding.lock().await;
         drop(self.guard_mut().take());
         match self.store.lock(LockMode::Exclusive).await {
             Ok(guard) => {
                 *self.guard_mut() = Some(guard);
-                Ok(Exclusive { core: self })
+                Ok(Exclusive {
+                    core: self,
+                    held: true,
+                    _turn: turn,
+                })
             }
             Err(fault) => {
                 self.take_shared_again().await;
@@ -400,10 +415,16 @@ impl Core {
         }
     }
 
-    /// Holds the keyring shared again. What was done stands if that fails: where somebody else is at
-    /// work on the keys by now, ours are wiped, and otherwise the next change takes it.
+    /// Holds the keyring shared again. What was done stands if that fails: where somebody else is, or
+    /// was, at work on the keys, ours are wiped, and otherwise the next change takes it.
     async fn take_shared_again(&self) {
-        if let Err(SealError::InUse) = self.ensure_shared().await {
+        if let Err(
+            SealError::InUse
+            | SealError::RootChanged
+            | SealError::NoKeyring
+            | SealError::CorruptKeyring { .. },
+        ) = self.take_shared().await
+        {
             self.wipe(false);
         }
     }
@@ -415,8 +436,7 @@ impl Core {
     ) -> Result<T, SealError> {
         let exclusive = self.take_exclusive().await?;
         let result = work.await;
-        drop(exclusive);
-        self.take_shared_again().await;
+        exclusive.end().await;
         result
     }
 
@@ -502,12 +522,43 @@ impl Core {
 /// Lets go of the keyring when it is dropped, so that a dropped future never keeps others out.
 struct Exclusive<'a> {
     core: &'a Core,
+    held: bool,
+    _turn: async_lock::MutexGuard<'a, ()>,
+}
+
+impl Exclusive<'_> {
+    /// Trades it for the shared hold, before anybody else in this process has a turn.
+    async fn end(mut self) {
+        drop(self.core.guard_mut().take());
+        self.held = false;
+        self.core.take_shared_again().await;
+    }
 }
 
 impl Drop for Exclusive<'_> {
     fn drop(&mut self) {
-        drop(self.core.guard_mut().take());
+        if self.held {
+            drop(self.core.guard_mut().take());
+        }
     }
+}
+
+/// Wipes the keys when it is dropped with the keyring still in it.
+struct WipeUnlessDone<'a>(Option<&'a Core>);
+
+impl Drop for WipeUnlessDone<'_> {
+    fn drop(&mut self) {
+        if let Some(core) = self.0 {
+            core.wipe(false);
+        }
+    }
+}
+
+/// Which keyring is to be opened, and through which slot.
+struct Wanted<'a> {
+    id: Option<[u8; 16]>,
+    slot: Option<u32>,
+    pins: &'a BTreeMap<String, Revision>,
 }
 
 impl From<StoreFault> for SealError {
@@ -553,39 +604,43 @@ fn now() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-/// Reads the keyring document and opens it with `provider`: through `only`, if a slot is named, else
-/// through any slot of the provider's kind.
+/// Reads the keyring document and opens it with `provider`: through the slot that is wanted, or
+/// through any of the provider's kind.
 async fn unlock_document(
     store: &dyn KeyringStore,
-    pins: &BTreeMap<String, Revision>,
+    wanted: &Wanted<'_>,
     audit: &dyn AuditSink,
     provider: &dyn KeyProvider,
-    only: Option<u32>,
 ) -> Result<(KeyringBody, Open), SealError> {
     let (revision, bytes) = store.get(KEYRING).await?.ok_or(SealError::NoKeyring)?;
-    let envelope = Envelope::<KeyringBody>::read(&bytes)?;
-    let result = open_envelope(envelope, revision, pins, provider, only).await;
-    if let Err((keyring, error)) = result {
+    let result = match Envelope::<KeyringBody>::read(&bytes) {
+        Ok(envelope) => open_envelope(envelope, revision, wanted, provider).await,
+        Err(error) => Err((None, error)),
+    };
+    result.map_err(|(keyring, error)| {
         audit.record(&AuditEvent::OpenRefused {
-            keyring: id_text(&keyring),
+            keyring: keyring.map_or_else(|| "unknown".to_owned(), |id| id_text(&id)),
             provider: provider.kind().to_owned(),
             reason: error.to_string(),
         });
-        return Err(error);
-    }
-    result.map_err(|(_, error)| error)
+        error
+    })
 }
 
 async fn open_envelope(
     envelope: Envelope<KeyringBody>,
     revision: Revision,
-    pins: &BTreeMap<String, Revision>,
+    wanted: &Wanted<'_>,
     provider: &dyn KeyProvider,
-    only: Option<u32>,
-) -> Result<(KeyringBody, Open), ([u8; 16], SealError)> {
+) -> Result<(KeyringBody, Open), (Option<[u8; 16]>, SealError)> {
     let keyring_id = envelope.body.keyring_id;
-    let refused = |error: SealError| (keyring_id, error);
+    let refused = |error: SealError| (Some(keyring_id), error);
+    let only = wanted.slot;
     let body = &envelope.body;
+    // Before any provider is asked: a planted keyring must not make one work, or be contacted.
+    if wanted.id.is_some_and(|id| id != keyring_id) {
+        return Err(refused(SealError::WrongKeyring));
+    }
     if body.slots.is_empty() || body.slots.len() > MAX_SLOTS {
         return Err(refused(SealError::CorruptKeyring {
             what: "it has no slot, or too many",
@@ -616,7 +671,7 @@ async fn open_envelope(
     let body = envelope
         .verify(&root, KEYRING, &keyring_id, revision)
         .map_err(refused)?;
-    check_pin(pins, KEYRING, revision).map_err(refused)?;
+    check_pin(wanted.pins, KEYRING, revision).map_err(refused)?;
     let previous = match &body.previous_root {
         Some(previous) => {
             let place = WrapPlace::root(
@@ -664,4 +719,13 @@ async fn open_slot(
     }
     let place = WrapPlace::root(body.keyring_id, WrapKind::Root, body.root, body.suite);
     keys.wrapper.unwrap(&place, &entry.wrapped_root).map(Some)
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyring")
+            .field("id", &id_text(&self.core.id))
+            .field("open", &self.is_open())
+            .finish_non_exhaustive()
+    }
 }

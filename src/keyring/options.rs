@@ -1,12 +1,13 @@
 //! How a keyring is created and opened.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::derive::RootKeys;
 use super::document::{self, ACCOUNTS, KEYRING, KeyringBody};
 use super::store::{KeyringStore, LockGuard, LockMode, Occupied, Revision};
-use super::{Core, Keyring, Open, idle, rotate, slot, unlock_document};
+use super::{Core, Keyring, Open, Wanted, idle, rotate, slot, unlock_document};
 use crate::audit::{AuditEvent, AuditSink, TracingSink, id_text};
 use crate::error::SealError;
 use crate::options::SealOptions;
@@ -197,11 +198,12 @@ impl KeyringOptions {
             return Err(SealError::NoKeyring);
         }
         let guard = store.lock(LockMode::Shared).await?;
-        let (body, open) =
-            unlock_document(&*store, &self.pins, &*self.audit, provider, self.slot).await?;
-        if self.id.is_some_and(|id| id != body.keyring_id) {
-            return Err(SealError::WrongKeyring);
-        }
+        let wanted = Wanted {
+            id: self.id,
+            slot: self.slot,
+            pins: &self.pins,
+        };
+        let (body, open) = unlock_document(&*store, &wanted, &*self.audit, provider).await?;
         self.audit.record(&AuditEvent::KeyringOpened {
             keyring: id_text(&body.keyring_id),
             slot: open.slot,
@@ -209,7 +211,14 @@ impl KeyringOptions {
         let interrupted = open.previous.is_some();
         let keyring = self.keyring(store, body.keyring_id, open, guard);
         if interrupted {
-            rotate::finish_if_alone(&keyring.core).await?;
+            // Documents of either root can be read, so one that is damaged does not keep the others
+            // from being used; the next opener tries again.
+            if let Err(error) = rotate::finish_if_alone(&keyring.core).await {
+                keyring.core.audit.record(&AuditEvent::RootRotationDelayed {
+                    keyring: id_text(&keyring.core.id),
+                    reason: error.to_string(),
+                });
+            }
         }
         Ok(keyring)
     }
@@ -233,9 +242,19 @@ impl KeyringOptions {
                 open: RwLock::new(Some(open)),
                 accounts: Mutex::default(),
                 guard: Mutex::new(Some(guard)),
+                holding: async_lock::Mutex::new(()),
                 changing: async_lock::Mutex::new(()),
                 idle: idle::Idle::default(),
             }),
         }
+    }
+}
+
+impl fmt::Debug for KeyringOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyringOptions")
+            .field("seal", &self.seal)
+            .field("slot", &self.slot)
+            .finish_non_exhaustive()
     }
 }

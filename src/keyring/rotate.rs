@@ -38,24 +38,27 @@ impl Keyring {
         drop: &[u32],
     ) -> Result<(), SealError> {
         let core = &self.core;
-        let _changing = core.changing.lock().await;
         core.ensure_shared().await?;
-        core.exclusively(rotate(core, keep, drop)).await
+        core.exclusively(async {
+            let _changing = core.changing.lock().await;
+            rotate(core, keep, drop).await
+        })
+        .await
     }
 }
 
 /// Finishes an interrupted rotation if nobody else has the keyring open; else the next one does.
 pub(super) async fn finish_if_alone(core: &Core) -> Result<(), SealError> {
-    let _changing = core.changing.lock().await;
-    let exclusive = match core.take_exclusive().await {
-        Ok(exclusive) => exclusive,
-        Err(SealError::InUse) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let result = finish(core).await;
-    drop(exclusive);
-    core.take_shared_again().await;
-    result
+    let finished = core
+        .exclusively(async {
+            let _changing = core.changing.lock().await;
+            finish(core).await
+        })
+        .await;
+    match finished {
+        Err(SealError::InUse) => Ok(()),
+        other => other,
+    }
 }
 
 async fn rotate(

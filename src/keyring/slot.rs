@@ -63,8 +63,8 @@ impl Keyring {
         provider: &dyn KeyProvider,
     ) -> Result<u32, SealError> {
         check_label(label)?;
-        let _changing = self.core.changing.lock().await;
         self.core.ensure_shared().await?;
+        let _changing = self.core.changing.lock().await;
         // The number goes into the slot's derivation, so it is claimed before the provider is asked.
         let slot = self
             .core
@@ -101,8 +101,8 @@ impl Keyring {
     /// # Errors
     /// [`SealError::UnknownSlot`], or [`SealError::SlotCount`] for the last one.
     pub async fn remove_slot(&self, slot: u32) -> Result<(), SealError> {
-        let _changing = self.core.changing.lock().await;
         self.core.ensure_shared().await?;
+        let _changing = self.core.changing.lock().await;
         self.core
             .change_keyring(|body| {
                 let position = position(body, slot)?;
@@ -132,8 +132,8 @@ impl Keyring {
         old: &dyn KeyProvider,
         new: &dyn KeyProvider,
     ) -> Result<u32, SealError> {
-        let _changing = self.core.changing.lock().await;
         self.core.ensure_shared().await?;
+        let _changing = self.core.changing.lock().await;
         let (_, body) = self
             .core
             .read::<KeyringBody>(KEYRING)

@@ -7,6 +7,7 @@ use wacore::appstate::hash::HashState;
 use wacore::appstate::processor::AppStateMutationMAC;
 use wacore::store::error::Result as StoreResult;
 use wacore::store::traits::{AppStateSyncKey, AppSyncStore, Backend};
+use zeroize::Zeroize;
 
 use super::{SealedBackend, nonce};
 use crate::record::Table;
@@ -24,9 +25,11 @@ impl<B: Backend + ?Sized> AppSyncStore for SealedBackend<B> {
             .await?)
     }
 
-    async fn set_sync_key(&self, key_id: &[u8], key: AppStateSyncKey) -> StoreResult<()> {
+    async fn set_sync_key(&self, key_id: &[u8], mut key: AppStateSyncKey) -> StoreResult<()> {
         let nonce = nonce()?;
-        let row = self.with(|sealer| sealer.seal_sync_key(key_id, &key, &nonce))?;
+        let sealed = self.with(|sealer| sealer.seal_sync_key(key_id, &key, &nonce));
+        key.key_data.zeroize();
+        let row = sealed?;
         self.inner.set_sync_key(key_id, row).await
     }
 

@@ -15,6 +15,7 @@ mod restore;
 pub(crate) mod rows;
 mod signal;
 
+use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -111,7 +112,14 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
                 refused: AtomicU64::new(0),
             }),
         };
-        backend.settle().await?;
+        if let Err(error) = backend.settle().await {
+            let account = &backend.shared.account;
+            account.audit().record(&AuditEvent::StoreRefused {
+                account: id_text(&account.uid()),
+                reason: error.to_string(),
+            });
+            return Err(error);
+        }
         Ok(backend)
     }
 
@@ -154,16 +162,24 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
         table: Table,
         work: impl Fn(&Sealer<'_>) -> Result<T, SealError>,
     ) -> Result<T, SealError> {
-        let mut result = self.with(&work);
-        if matches!(result, Err(SealError::UnknownGeneration { .. }))
-            && self.shared.account.refresh().await?
-        {
-            result = self.with(&work);
-        }
+        let result = self.attempt(&work).await;
         if let Err(error) = &result {
             self.note_refused(table, error, false);
         }
         result
+    }
+
+    async fn attempt<T>(
+        &self,
+        work: impl Fn(&Sealer<'_>) -> Result<T, SealError>,
+    ) -> Result<T, SealError> {
+        match self.with(&work) {
+            Err(SealError::UnknownGeneration { .. }) => {
+                self.shared.account.refresh().await?;
+                self.with(&work)
+            }
+            other => other,
+        }
     }
 
     /// As [`Self::opening`], for one row that is `None` where the options say so.
@@ -172,13 +188,7 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
         table: Table,
         work: impl Fn(&Sealer<'_>) -> Result<T, SealError>,
     ) -> Result<Option<T>, SealError> {
-        let mut result = self.with(&work);
-        if matches!(result, Err(SealError::UnknownGeneration { .. }))
-            && self.shared.account.refresh().await?
-        {
-            result = self.with(&work);
-        }
-        match result {
+        match self.attempt(&work).await {
             Ok(value) => Ok(Some(value)),
             Err(error) => {
                 let missing = self.shared.options.on_corrupt == OnCorrupt::TreatAsMissing
@@ -285,4 +295,12 @@ async fn yield_now() {
         Poll::Pending
     })
     .await;
+}
+
+impl<B: ?Sized> fmt::Debug for SealedBackend<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealedBackend")
+            .field("account", &self.shared.account)
+            .finish_non_exhaustive()
+    }
 }

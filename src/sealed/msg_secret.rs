@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use wacore::store::error::Result as StoreResult;
 use wacore::store::traits::{Backend, MessageSecret, MsgSecretEntry, MsgSecretStore};
+use zeroize::Zeroize;
 
 use super::SealedBackend;
 use super::rows::{SECOND_HALF, SecretKey};
@@ -45,14 +46,9 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
                     continue;
                 }
             };
-            let mut opened =
-                self.with(|sealer| sealer.open_secret(name, bytes(&first), bytes(&second)));
-            if matches!(opened, Err(SealError::UnknownGeneration { .. }))
-                && self.account().refresh().await?
-            {
-                opened =
-                    self.with(|sealer| sealer.open_secret(name, bytes(&first), bytes(&second)));
-            }
+            let opened = self
+                .attempt(|sealer| sealer.open_secret(name, bytes(&first), bytes(&second)))
+                .await;
             match opened {
                 Ok(secret) => return Ok(Some((secret, first, second))),
                 Err(error) => misfit = Some(error),
@@ -64,6 +60,17 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
         });
         self.note_refused(Table::MsgSecret, &error, false);
         Err(error.into())
+    }
+}
+
+/// Secrets that were handed to us, wiped when they are sealed.
+struct Wiped(Vec<MsgSecretEntry>);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        for entry in &mut self.0 {
+            entry.secret.zeroize();
+        }
     }
 }
 
@@ -92,9 +99,10 @@ impl<B: Backend + ?Sized> MsgSecretStore for SealedBackend<B> {
     }
 
     async fn put_msg_secrets(&self, entries: Vec<MsgSecretEntry>) -> StoreResult<usize> {
+        let entries = Wiped(entries);
         let (second, empty): (Arc<str>, Arc<str>) = (SECOND_HALF.into(), "".into());
         let pairs = self
-            .open_slices(Table::MsgSecret, &entries, |sealer, entry| {
+            .open_slices(Table::MsgSecret, &entries.0, |sealer, entry| {
                 sealer.seal_secret(entry, &second, &empty)
             })
             .await?;

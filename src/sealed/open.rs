@@ -86,11 +86,16 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
                     return Err(SealError::Unsealed { table: None });
                 }
                 self.bind().await?;
-                if self.put_canary().await.is_err() {
+                match self.put_canary().await {
+                    // Two accounts may be opening one empty store: whose canary stands, has it.
+                    Ok(()) => self.read_canary().await.map(drop),
                     // Some stores take rows only after their device row: `create` writes it then.
-                    self.shared.canary_pending.store(true, Ordering::Release);
+                    Err(SealError::Inner(_)) => {
+                        self.shared.canary_pending.store(true, Ordering::Release);
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
                 }
-                Ok(())
             }
             (true, false, New | Initialising) => Ok(()),
             (_, true, New) => Err(SealError::Unsealed { table: None }),
@@ -242,6 +247,10 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
                 &fresh
             }
         };
+        // Another account's opener may have written its own over ours meanwhile.
+        if !self.read_canary().await? {
+            return Err(CANARY_MISFIT);
+        }
         self.put_device(device).await?;
         account.advance(Live).await?;
         self.shared.making.store(false, Ordering::Release);

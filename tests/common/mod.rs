@@ -76,6 +76,18 @@ pub async fn sealed_file(path: &Path) -> SealedBackend<SqliteStore> {
         .expect("the store opens")
 }
 
+/// As [`sealed_file`], with the keyring made before the store.
+pub async fn sealed_file_after_keyring(path: &Path) -> SealedBackend<SqliteStore> {
+    let account = file_keyring(path)
+        .await
+        .account_or_create("1")
+        .await
+        .expect("an account");
+    SealedBackend::open(sqlite(path).await, account)
+        .await
+        .expect("the store opens")
+}
+
 /// The keyring in the data file.
 pub async fn file_keyring(path: &Path) -> Keyring {
     Keyring::open_or_create(SqliteKeyring::at(path), &raw_key())

@@ -1,5 +1,6 @@
 //! A keyring inside any wacore store, as session rows under literal keys.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -187,6 +188,12 @@ pub(crate) async fn holds_rows<B: Backend + ?Sized>(inner: &B) -> Result<bool, S
         || inner.get_latest_sync_key_id().await?.is_some()
         || !inner.get_all_lid_mappings().await?.is_empty()
         || !inner.get_all_tc_token_jids().await?.is_empty())
+}
+
+impl<B: ?Sized> fmt::Debug for BackendKeyring<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BackendKeyring(..)")
+    }
 }
 
 #[cfg(test)]

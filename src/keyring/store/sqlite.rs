@@ -1,5 +1,6 @@
 //! A keyring in an SQLite file: the data file itself, or a file of its own.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,8 +26,8 @@ type Pool = r2d2::Pool<SqliteConnectionManager>;
 /// Keeps the keyring in an SQLite file.
 ///
 /// In the data file, one copy is one backup. In a file of its own, a destroyed key is gone from later
-/// backups of the data too, which compliance should prefer. Files are made with mode `0600`, whatever
-/// the umask; writes are durable when they return (`synchronous=FULL`), erased content is overwritten
+/// backups of the data too, which compliance should prefer. Files have mode `0600`, whatever the
+/// umask, and a data file that is there already gets it when keys go into it; writes are durable when they return (`synchronous=FULL`), erased content is overwritten
 /// (`secure_delete`) and the write-ahead log is folded in after each write.
 ///
 /// Openers are told apart by an advisory lock on `<file>.keyring-lock` beside it. (Not on the file
@@ -152,6 +153,9 @@ impl Shared {
         let used_up = || StoreFault::new(StoreFaultKind::Invalid, "the revision number is used up");
         let revision = expected.unwrap_or(0).checked_add(1).ok_or_else(used_up)?;
         let stored = i64::try_from(revision).map_err(|_| used_up())?;
+        if expected.is_none() {
+            make_private(&self.path)?;
+        }
         let mut connection = self.connection()?;
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -393,6 +397,25 @@ fn create_private(path: &Path) -> Result<(), StoreFault> {
     }
 }
 
+/// A file that another store made is readable by all, as SQLite makes it: before keys go into it, that
+/// ends. By path, for a descriptor of ours must not be closed on a file that SQLite has open.
+fn make_private(path: &Path) -> Result<(), StoreFault> {
+    #[cfg(unix)]
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        use std::os::unix::fs::PermissionsExt;
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        match fs::metadata(&file) {
+            Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
+                fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).map_err(io)?;
+            }
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn private_options() -> OpenOptions {
     let mut options = OpenOptions::new();
     #[cfg(unix)]
@@ -437,4 +460,10 @@ fn no_connection(error: r2d2::Error) -> StoreFault {
         "SQLite could not open the keyring's file; check its path, rights and content",
     )
     .with_source(error)
+}
+
+impl fmt::Debug for SqliteKeyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SqliteKeyring(..)")
+    }
 }
