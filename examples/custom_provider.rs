@@ -17,10 +17,13 @@ use sealed_store::{
 use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox};
 use wacore::store::InMemoryBackend;
 
+/// A secret, and the slot that it was made for.
+struct Kept(SlotContext, SecretBox<[u8; 32]>);
+
 /// The service: it keeps a secret for each handle, and gives it back only in the same context.
 #[derive(Default)]
 struct Agent {
-    secrets: Mutex<HashMap<String, (SlotContext, SecretBox<[u8; 32]>)>>,
+    secrets: Mutex<HashMap<String, Kept>>,
 }
 
 /// The provider: an agent, and the name of the key that this deployment uses.
@@ -53,7 +56,7 @@ impl KeyProvider for AgentProvider {
             .secrets
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(handle.clone(), (*context, kept));
+            .insert(handle.clone(), Kept(*context, kept));
         Ok(NewSlot {
             secret,
             material: Fields::from([("handle".to_owned(), handle)]),
@@ -77,7 +80,7 @@ impl KeyProvider for AgentProvider {
             .secrets
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let (bound_to, secret) = secrets.get(handle).ok_or_else(gone)?;
+        let Kept(bound_to, secret) = secrets.get(handle).ok_or_else(gone)?;
         if bound_to != context {
             return Err(ProviderError::new(
                 ProviderErrorKind::Refused,

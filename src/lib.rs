@@ -1,12 +1,55 @@
-//! Encrypted-at-rest storage for `whatsapp-rust`.
+//! Encrypted-at-rest storage for `whatsapp-rust`: [`SealedBackend`] wraps any wacore
+//! [`Backend`](wacore::store::traits::Backend), so that its files show no address, key or message.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use sealed_store::{Keyring, Passphrase, SealedBackend, SqliteKeyring};
+//! # use wacore::store::InMemoryBackend;
+//!
+//! # async fn example(inner: InMemoryBackend, secret: String) -> Result<(), sealed_store::SealError> {
+//! let keyring = Keyring::open_or_create(SqliteKeyring::at("whatsapp.db"), &Passphrase::new(secret)).await?;
+//! let account = keyring.account_or_create("1").await?;
+//! let backend = SealedBackend::open(Arc::new(inner), account).await?;
+//! # let _ = backend;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! * [`Keyring`] holds *slots* (ways to open it), the root key and the keys of every account. It lives in
+//!   a [`KeyringStore`]: `SqliteKeyring`, [`BackendKeyring`], or your own.
+//! * A [`KeyProvider`] gives a slot its secret: [`Passphrase`], [`RawKey`], or your own.
+//! * [`Account`] is one WhatsApp account, with a data key for each [`Table`] and generation, and a blind
+//!   key from which tokens are made.
+//! * [`SealOptions`] say how rows are padded and what happens with one that does not open.
+//! * [`AuditSink`] takes every event of the keys' life and every row that did not open.
+//!
+//! Errors are [`SealError`]; through wacore's traits they travel inside a `StoreError`, see
+//! [`SealError::of`]. What is protected and what is not is written down in `threat-model.md`, the bytes in
+//! `audit/spec.md`.
+//!
+//! # Features
+//!
+//! * `sqlite` (default): `SqliteKeyring`, with SQLite compiled in.
+//! * `testing`: the contract suite for authors of stores, and a store that fails on purpose.
+
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
 
 mod audit;
 mod blind;
 mod error;
 mod keyring;
 mod labels;
+mod options;
 mod provider;
 mod record;
 mod sealed;
@@ -14,6 +57,8 @@ mod secret;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod thread;
+#[cfg(test)]
+mod vectors;
 mod wipe;
 
 pub use audit::{AuditEvent, AuditSink, JsonLinesSink, TracingSink};
@@ -25,10 +70,15 @@ pub use keyring::store::{
     StoreFaultKind,
 };
 pub use keyring::{Account, AccountState, Keyring, KeyringOptions, SlotInfo};
+pub use options::{OnCorrupt, SealOptions};
 pub use provider::{
     DEFAULT_KDF_CEILING, Fields, KdfCost, KeyProvider, NewSlot, Passphrase, Probe, ProviderError,
     ProviderErrorKind, RawKey, Recipe, SlotContext, calibrate,
 };
 pub use record::{Padding, Suite, Table};
-pub use sealed::exposure;
-pub use sealed::{OnCorrupt, RECORDS_PER_POLL, RawRow, Restored, SealOptions, SealedBackend};
+pub use sealed::{RECORDS_PER_POLL, RawRow, Restored, SealedBackend, exposure};
+
+/// README's own code, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,14 +1,16 @@
 //! Keys in memory: made by the operating system, derived with HKDF, used with AES-SIV.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use aes_siv::KeyInit;
 use aes_siv::siv::Aes256Siv;
 use hkdf::Hkdf;
 use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
 use crate::error::SealError;
+use crate::record::TAG_LEN;
 use crate::wipe;
 
 /// A 256-bit key, wiped on drop and never moved out of its box.
@@ -55,14 +57,23 @@ fn expand_into(key: &Key, info: &[&[u8]], out: &mut [u8]) {
     });
 }
 
-/// A 512-bit AES-256-SIV key (RFC 5297), expanded anew for each call because the cipher needs `&mut`.
-pub(crate) struct SivKey(SecretBox<[u8; 64]>);
+/// A 512-bit AES-256-SIV key (RFC 5297), expanded. The cipher works on `&mut self`, so it stands behind
+/// a lock that is held for one short computation.
+pub(crate) struct SivKey(Mutex<Box<Aes256Siv>>);
 
 impl SivKey {
     pub(crate) fn derive(key: &Key, info: &[&[u8]]) -> Self {
         let mut out = SecretBox::new(Box::new([0; 64]));
         expand_into(key, info, out.expose_secret_mut());
-        Self(out)
+        Self::new(&out)
+    }
+
+    fn new(key: &SecretBox<[u8; 64]>) -> Self {
+        wipe::after(|| {
+            Self(Mutex::new(Box::new(Aes256Siv::new(
+                key.expose_secret().into(),
+            ))))
+        })
     }
 
     /// Appends `tag[16] ‖ ciphertext` of `value` to `out`. One associated-data string.
@@ -72,27 +83,107 @@ impl SivKey {
         value: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), SealError> {
-        let mut buffer = Zeroizing::new(value.to_vec());
-        let tag = self
+        let tag_at = out.len();
+        out.extend_from_slice(&[0; TAG_LEN]);
+        out.extend_from_slice(value);
+        let (tag, text) = out
+            .get_mut(tag_at..)
+            .and_then(<[u8]>::split_first_chunk_mut::<TAG_LEN>)
+            .ok_or(SealError::TooLarge)?;
+        *tag = self
             .cipher()
-            .encrypt_inout_detached([aad], buffer.as_mut_slice().into())
-            .map_err(|_| SealError::TooLarge)?;
-        out.extend_from_slice(&tag);
-        out.extend_from_slice(&buffer);
+            .encrypt_inout_detached([aad], text.into())
+            .map_err(|_| SealError::TooLarge)?
+            .into();
         Ok(())
     }
 
-    /// The value of `tag[16] ‖ ciphertext`, or `None` if it does not verify.
-    pub(crate) fn decrypt(&self, aad: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        let (tag, ciphertext) = sealed.split_first_chunk::<16>()?;
-        let mut buffer = Zeroizing::new(ciphertext.to_vec());
+    /// Decrypts `tag[16] ‖ ciphertext` in place and gives the value, or `None` if it does not verify.
+    pub(crate) fn decrypt<'a>(&self, aad: &[u8], sealed: &'a mut [u8]) -> Option<&'a [u8]> {
+        let (tag, text) = sealed.split_first_chunk_mut::<TAG_LEN>()?;
         self.cipher()
-            .decrypt_inout_detached([aad], buffer.as_mut_slice().into(), tag.into())
+            .decrypt_inout_detached([aad], (&mut *text).into(), (&*tag).into())
             .ok()?;
-        Some(buffer)
+        Some(text)
     }
 
-    fn cipher(&self) -> Aes256Siv {
-        Aes256Siv::new(self.0.expose_secret().into())
+    fn cipher(&self) -> MutexGuard<'_, Box<Aes256Siv>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(digits: &str) -> Key {
+        Key::new(Box::new(hex::decode(digits).unwrap().try_into().unwrap()))
+    }
+
+    #[test]
+    fn hkdf_expand_gives_rfc_5869_test_case_1() {
+        // The test case gives 42 bytes; a shorter output is their beginning.
+        let prk = key("077709362c2e32df0ddc3f0dc47bba6390b6c73bb50f9c3122ec844ad7c2b3e5");
+        let okm = hex::decode(
+            "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865",
+        )
+        .unwrap();
+        let info = hex::decode("f0f1f2f3f4f5f6f7f8f9").unwrap();
+        // In one part and in several: the parts are concatenated.
+        for parts in [vec![&info[..]], vec![&info[..3], b"", &info[3..]]] {
+            assert_eq!(expand(&prk, &parts).expose_secret()[..], okm[..32]);
+            let mut longer = [0; 64];
+            expand_into(&prk, &parts, &mut longer);
+            assert_eq!(longer[..42], okm[..]);
+        }
+        assert_ne!(expand(&prk, &[&info[1..]]).expose_secret()[..], okm[..32]);
+    }
+
+    #[test]
+    fn aes_256_siv_gives_a_known_vector_and_opens_nothing_else() {
+        // RFC 5297 gives AES-128 only; this is its A.1 under a longer key, from crate aes-siv.
+        let key = hex::decode(
+            "fffefdfcfbfaf9f8f7f6f5f4f3f2f1f06f6e6d6c6b6a69686766656463626160\
+             f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff000102030405060708090a0b0c0d0e0f",
+        )
+        .unwrap();
+        let siv = SivKey::new(&SecretBox::new(Box::new(key.try_into().unwrap())));
+        let aad = hex::decode("101112131415161718191a1b1c1d1e1f2021222324252627").unwrap();
+        let plain = hex::decode("112233445566778899aabbccddee").unwrap();
+        let expected = "f125274c598065cfc26b0e71575029088b035217e380cac8919ee800c126";
+
+        let mut sealed = b"before".to_vec();
+        siv.encrypt(&aad, &plain, &mut sealed).unwrap();
+        let sealed = sealed.strip_prefix(b"before").unwrap().to_vec();
+        assert_eq!(hex::encode(&sealed), expected);
+        let opens = |aad: &[u8], sealed: &[u8]| {
+            let mut buffer = sealed.to_vec();
+            siv.decrypt(aad, &mut buffer).map(<[u8]>::to_vec)
+        };
+        assert_eq!(opens(&aad, &sealed).unwrap(), plain);
+
+        for bit in 0..sealed.len() * 8 {
+            let mut other = sealed.clone();
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(opens(&aad, &other).is_none(), "bit {bit}");
+        }
+        for len in 0..sealed.len() {
+            assert!(opens(&aad, &sealed[..len]).is_none(), "{len} bytes");
+        }
+        assert!(opens(&aad[1..], &sealed).is_none());
+        assert!(opens(&[], &sealed).is_none());
+    }
+
+    #[test]
+    fn only_a_key_of_zeros_is_zero() {
+        assert!(is_zero(&Key::default()));
+        for byte in 0..32 {
+            let mut key = Key::default();
+            key.expose_secret_mut()[byte] = 1;
+            assert!(!is_zero(&key));
+        }
+        let [one, two] = [(); 2].map(|()| random_key().unwrap());
+        assert!(!is_zero(&one) && !is_zero(&two));
+        assert_ne!(one.expose_secret(), two.expose_secret());
     }
 }

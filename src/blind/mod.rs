@@ -19,13 +19,14 @@ use hmac::digest::FixedOutput;
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::ExposeSecret;
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
 pub(crate) use column::{NameColumn, TokenColumn};
 
 use crate::error::{Fault, SealError};
 use crate::labels;
 use crate::record::Ids;
-use crate::record::frame::{Reader, put_frame, put_parts};
+use crate::record::frame::{Reader, Sink, parts_len, put_frame, put_parts};
 use crate::secret::{self, Key, SivKey};
 use crate::wipe;
 
@@ -36,29 +37,44 @@ const NAME_PAD: usize = 32;
 
 /// The token and name keys of one account, derived once when it opens.
 pub(crate) struct Blind {
-    ids: Ids,
     #[expect(
         clippy::vec_box,
         reason = "made in their boxes: a move would leave a copy behind"
     )]
     tokens: Vec<Box<Hmac<Sha256>>>,
-    names: Vec<SivKey>,
+    names: Vec<NameKey>,
+}
+
+/// The key of one column of names, and its associated data.
+struct NameKey {
+    key: SivKey,
+    ad: Vec<u8>,
 }
 
 impl Blind {
-    pub(crate) fn new(ids: Ids, blind_key: &Key) -> Self {
+    pub(crate) fn new(ids: Ids, blind_key: &Key) -> Result<Self, SealError> {
         let tokens = TokenColumn::ALL
             .iter()
             .map(|column| {
                 let key = secret::expand(blind_key, &[labels::TOKEN_KEY, &column.place()]);
-                wipe::after(|| boxed_hmac(key.expose_secret()))
+                wipe::after(|| {
+                    // Its place is absorbed once, here.
+                    let mut mac = boxed_hmac(key.expose_secret());
+                    mac.update(&column.place());
+                    mac
+                })
             })
             .collect();
         let names = NameColumn::ALL
             .iter()
-            .map(|column| SivKey::derive(blind_key, &[labels::NAME_KEY, &column.place()]))
-            .collect();
-        Self { ids, tokens, names }
+            .map(|column| {
+                Ok(NameKey {
+                    key: SivKey::derive(blind_key, &[labels::NAME_KEY, &column.place()]),
+                    ad: name_ad(&ids, *column)?,
+                })
+            })
+            .collect::<Result<_, SealError>>()?;
+        Ok(Self { tokens, names })
     }
 
     /// All 32 bytes of a token's HMAC.
@@ -69,7 +85,6 @@ impl Blind {
     ) -> Result<[u8; 32], SealError> {
         let state = self.tokens.get(column.index()).ok_or(SealError::NotOpen)?;
         let mut mac = Hmac::clone(state);
-        mac.update(&column.place());
         for part in parts {
             let len = u32::try_from(part.len()).map_err(|_| SealError::TooLarge)?;
             mac.update(&len.to_le_bytes());
@@ -98,21 +113,26 @@ impl Blind {
         let mut token = [0u8; TOKEN_LEN];
         BASE32_NOPAD.encode_mut(half, &mut token);
         token.make_ascii_lowercase();
-        text.extend(token.iter().copied().map(char::from));
+        text.push_str(str::from_utf8(&token).map_err(|_| SealError::TooLarge)?);
         Ok(())
     }
 
     /// A reversible name.
     pub(crate) fn name(&self, column: NameColumn, parts: &[&[u8]]) -> Result<String, SealError> {
-        let mut plain = wipe::Buffer::with_capacity(256);
-        let mut framed = wipe::Buffer::with_capacity(256);
-        put_parts(&mut framed, parts)?;
-        put_frame(&mut plain, &framed)?;
-        let missing = plain.len().next_multiple_of(NAME_PAD) - plain.len();
+        let framed = parts_len(parts).ok_or(SealError::TooLarge)?;
+        let padded = framed
+            .checked_add(4)
+            .and_then(|len| len.checked_next_multiple_of(NAME_PAD))
+            .ok_or(SealError::TooLarge)?;
+        let mut plain = wipe::Buffer::with_capacity(padded);
+        let framed = u32::try_from(framed).map_err(|_| SealError::TooLarge)?;
+        plain.put(&framed.to_le_bytes());
+        put_parts(&mut plain, parts)?;
+        let missing = padded - plain.len();
         plain.extend([0u8; NAME_PAD].get(..missing).unwrap_or_default());
         let mut sealed = Vec::with_capacity(plain.len() + 16);
-        self.name_key(column)?
-            .encrypt(&self.name_ad(column)?, &plain, &mut sealed)?;
+        let NameKey { key, ad } = self.name_key(column)?;
+        key.encrypt(ad, &plain, &mut sealed)?;
         Ok(BASE64URL_NOPAD.encode(&sealed))
     }
 
@@ -127,14 +147,15 @@ impl Blind {
             what,
         };
         // data-encoding takes one spelling only: it refuses stray bits and other alphabets.
-        let sealed = BASE64URL_NOPAD
+        let mut sealed = BASE64URL_NOPAD
             .decode(text.as_bytes())
+            .map(Zeroizing::new)
             .map_err(|_| corrupt(Fault::Encoding))?;
-        let plain = self
-            .name_key(column)?
-            .decrypt(&self.name_ad(column)?, &sealed)
+        let NameKey { key, ad } = self.name_key(column)?;
+        let plain = key
+            .decrypt(ad, &mut sealed)
             .ok_or_else(|| corrupt(Fault::Authentication))?;
-        let mut reader = Reader::new(&plain);
+        let mut reader = Reader::new(plain);
         let framed = reader.frame().ok_or_else(|| corrupt(Fault::Length))?;
         let padding = reader.rest();
         if plain.len() % NAME_PAD != 0
@@ -156,25 +177,67 @@ impl Blind {
         Ok(parts)
     }
 
-    fn name_key(&self, column: NameColumn) -> Result<&SivKey, SealError> {
+    fn name_key(&self, column: NameColumn) -> Result<&NameKey, SealError> {
         self.names.get(column.index()).ok_or(SealError::NotOpen)
-    }
-
-    fn name_ad(&self, column: NameColumn) -> Result<Vec<u8>, SealError> {
-        let mut ad = Vec::with_capacity(64);
-        put_frame(&mut ad, labels::NAME_AD)?;
-        ad.extend_from_slice(&self.ids.keyring);
-        ad.extend_from_slice(&self.ids.account);
-        ad.extend_from_slice(&column.place());
-        Ok(ad)
     }
 }
 
+pub(crate) fn name_ad(ids: &Ids, column: NameColumn) -> Result<Vec<u8>, SealError> {
+    let mut ad = Vec::with_capacity(64);
+    put_frame(&mut ad, labels::NAME_AD)?;
+    ad.extend_from_slice(&ids.keyring);
+    ad.extend_from_slice(&ids.account);
+    ad.extend_from_slice(&column.place());
+    Ok(ad)
+}
+
+/// An HMAC under `key`, made in its box.
 #[inline(never)]
 fn boxed_hmac(key: &[u8; 32]) -> Box<Hmac<Sha256>> {
-    let mut block = zeroize::Zeroizing::new([0u8; 64]);
+    let mut block = Zeroizing::new([0u8; 64]);
     let (head, _) = block.split_at_mut(32);
     head.copy_from_slice(key);
     // HMAC pads a short key with zeros to the block: this is the same key, by the infallible path.
     Box::new(<Hmac<Sha256> as KeyInit>::new((&*block).into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hmac_gives_the_rfc_4231_test_cases() {
+        // HMAC fills a key up to the block with zeros, so a shorter key is a 32-byte key that ends
+        // with zeros. Test cases 1 to 4; the others have longer keys.
+        let counting = (1..=25).collect::<Vec<u8>>();
+        let cases: [(&[u8], &[u8], &str); 4] = [
+            (
+                &[0x0b; 20],
+                b"Hi There",
+                "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
+            ),
+            (
+                b"Jefe",
+                b"what do ya want for nothing?",
+                "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+            ),
+            (
+                &[0xaa; 20],
+                &[0xdd; 50],
+                "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe",
+            ),
+            (
+                &counting,
+                &[0xcd; 50],
+                "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b",
+            ),
+        ];
+        for (short, message, expected) in cases {
+            let mut key = [0; 32];
+            key[..short.len()].copy_from_slice(short);
+            let mut mac = *boxed_hmac(&key);
+            mac.update(message);
+            assert_eq!(hex::encode(mac.finalize().into_bytes()), expected);
+        }
+    }
 }

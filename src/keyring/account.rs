@@ -1,6 +1,6 @@
 //! One account: its document, its keys in memory, and their generations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use super::{CONFLICT_TRIES, Core, Keyring, now};
 use crate::audit::{AuditEvent, AuditSink, id_text};
 use crate::blind::Blind;
 use crate::error::SealError;
+use crate::options::SealOptions;
 use crate::record::{DataKey, Ids, Suite, Table, TableKeys};
 use crate::secret::{self, Key};
 use crate::wipe;
@@ -50,17 +51,12 @@ pub(crate) struct AccountKeys {
     pub(crate) ids: Ids,
     pub(crate) blind: Blind,
     /// By [`Table::index`].
-    tables: Vec<TableKeys>,
+    pub(crate) tables: Vec<TableKeys>,
 }
 
 impl AccountKeys {
     pub(crate) fn table(&self, table: Table) -> Result<&TableKeys, SealError> {
-        self.tables
-            .get(table.index())
-            .ok_or(SealError::UnknownGeneration {
-                table,
-                generation: 0,
-            })
+        self.tables.get(table.index()).ok_or(SealError::NotOpen)
     }
 
     /// Unwraps every key of `body`, which `root` signed.
@@ -71,35 +67,57 @@ impl AccountKeys {
         };
         let mut by_table: BTreeMap<Table, Vec<DataKey>> = BTreeMap::new();
         let mut blind = None;
+        check_keys(body)?;
         for entry in &body.keys {
+            let place = place(body, entry)?;
             let Some(wrapped) = &entry.wrapped else {
                 continue;
             };
-            let key = root.wrapper.unwrap(&place(body, entry)?, wrapped)?;
-            match (entry.kind, entry.table) {
-                (KeyKind::Data, Some(table)) => by_table
-                    .entry(table)
-                    .or_default()
-                    .push(DataKey::new(table, entry.generation, entry.suite, &key)),
-                _ if entry.state == KeyState::Active => blind = Some(Blind::new(ids, &key)),
-                _ => {}
+            let active = entry.state == KeyState::Active;
+            let key = root.wrapper.unwrap(&place, wrapped)?;
+            match entry.table {
+                Some(table) => {
+                    let key = DataKey::new(table, entry.generation, entry.suite, active, &key);
+                    by_table.entry(table).or_default().push(key);
+                }
+                None if active => blind = Some(Blind::new(ids, &key)?),
+                None => {}
             }
         }
-        let tables = Table::ALL
-            .into_iter()
-            .map(|table| TableKeys::new(table, by_table.remove(&table).unwrap_or_default()))
-            .collect::<Option<Vec<_>>>()
-            .ok_or(SealError::CorruptKeyring {
-                what: "a table of the account has no key",
-            })?;
         Ok(Self {
             ids,
             blind: blind.ok_or(SealError::CorruptKeyring {
                 what: "the account has no blind key",
             })?,
-            tables,
+            tables: Table::ALL
+                .into_iter()
+                .map(|table| TableKeys::new(table, by_table.remove(&table).unwrap_or_default()))
+                .collect(),
         })
     }
+}
+
+/// What must hold of the key entries, so that no writer's mistake makes a key seal that must not.
+fn check_keys(body: &AccountBody) -> Result<(), SealError> {
+    let corrupt = |what| Err(SealError::CorruptKeyring { what });
+    let mut seen = BTreeSet::new();
+    let mut newest: BTreeMap<Option<Table>, u32> = BTreeMap::new();
+    for entry in &body.keys {
+        if entry.generation == 0 || !seen.insert((entry.table, entry.generation)) {
+            return corrupt("a key's generation is zero, or used twice");
+        }
+        if entry.wrapped.is_none() != (entry.state == KeyState::Destroyed) {
+            return corrupt("a key is there and marked as destroyed, or the other way round");
+        }
+        let newest = newest.entry(entry.table).or_default();
+        *newest = entry.generation.max(*newest);
+    }
+    for entry in &body.keys {
+        if entry.state == KeyState::Active && newest.get(&entry.table) != Some(&entry.generation) {
+            return corrupt("an old generation is marked as the active one");
+        }
+    }
+    Ok(())
 }
 
 /// The whole place of a wrapped key; checks that the entry makes sense.
@@ -283,6 +301,14 @@ pub(super) async fn create(core: &Arc<Core>, name: &str) -> Result<Account, Seal
     check_name(name)?;
     let _changing = core.changing.lock().await;
     core.ensure_shared().await?;
+    // Also where a pinned document is gone, which reading tells.
+    if core
+        .read::<AccountBody>(&account_document(name))
+        .await?
+        .is_some()
+    {
+        return Err(SealError::AccountExists);
+    }
     list(core, name).await?;
     let uid = secret::random_id()?;
     let body = core.with_open(|open| {
@@ -469,6 +495,11 @@ impl Account {
         self.shared.core.audit()
     }
 
+    /// How rows are sealed unless a store is opened with other options.
+    pub(crate) fn seal_options(&self) -> &SealOptions {
+        &self.shared.core.seal
+    }
+
     pub(crate) fn keyring_id(&self) -> [u8; 16] {
         self.shared.core.id
     }
@@ -541,7 +572,8 @@ impl Account {
     }
 
     /// Goes on to `next`, durably. Never goes back: a state that another process reached stands.
-    pub(crate) async fn advance(&self, next: AccountState) -> Result<(), SealError> {
+    /// Whether it was this call that took the step, of all openers' calls.
+    pub(crate) async fn advance(&self, next: AccountState) -> Result<bool, SealError> {
         let rank = |state: AccountState| match state {
             AccountState::New => 0,
             AccountState::Initialising => 1,
@@ -564,7 +596,7 @@ impl Account {
                 state: next.name().to_owned(),
             });
         }
-        Ok(())
+        Ok(moved)
     }
 }
 
@@ -583,5 +615,133 @@ impl Keyring {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use secrecy::SecretBox;
+    use wacore::store::InMemoryBackend;
+
+    use super::*;
+    use crate::keyring::store::BackendKeyring;
+    use crate::provider::RawKey;
+
+    fn raw() -> RawKey {
+        RawKey::new(SecretBox::new(Box::new([7; 32])))
+    }
+
+    async fn keyring() -> Keyring {
+        let store = BackendKeyring::new(Arc::new(InMemoryBackend::new()));
+        Keyring::create(store, &raw()).await.unwrap()
+    }
+
+    /// A token, as a stand-in for all keys.
+    fn token(account: &Account) -> Result<String, SealError> {
+        account.with_keys(|keys| keys.blind.token(crate::blind::TokenColumn::Device, &[b"x"]))
+    }
+
+    fn newest(account: &Account, table: Table) -> u32 {
+        account
+            .with_keys(|keys| Ok(keys.table(table)?.newest()?.generation))
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn closing_takes_the_keys_of_open_accounts_and_unlock_brings_them_back() {
+        let keyring = keyring().await;
+        let account = keyring.create_account("1").await.unwrap();
+        let again = keyring.account("1").await.unwrap();
+        let before = token(&account).unwrap();
+        keyring.lock();
+        for handle in [&account, &again] {
+            assert!(matches!(token(handle), Err(SealError::NotOpen)));
+        }
+        keyring.unlock(&raw()).await.unwrap();
+        for handle in [&account, &again] {
+            assert_eq!(token(handle).unwrap(), before, "the same keys");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_new_root_changes_no_key_of_an_account() {
+        let keyring = keyring().await;
+        let account = keyring.create_account("1").await.unwrap();
+        account.rotate_data_keys(&[Table::Session]).await.unwrap();
+        let before = token(&account).unwrap();
+        keyring.rotate_root(&[(1, &raw())], &[]).await.unwrap();
+        account.reload().await.unwrap();
+        assert_eq!(token(&account).unwrap(), before);
+        assert_eq!(newest(&account, Table::Session), 2);
+        assert_eq!(newest(&account, Table::Identity), 1);
+    }
+
+    #[tokio::test]
+    async fn accounts_share_no_key() {
+        let keyring = keyring().await;
+        let one = keyring.create_account("1").await.unwrap();
+        let two = keyring.create_account("2").await.unwrap();
+        assert_ne!(token(&one).unwrap(), token(&two).unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_new_generation_seals_and_every_older_one_opens() {
+        let keyring = keyring().await;
+        let account = keyring.create_account("1").await.unwrap();
+        for generation in 2..=4 {
+            account.rotate_data_keys(&[Table::Session]).await.unwrap();
+            assert_eq!(newest(&account, Table::Session), generation);
+        }
+        let all: Vec<u32> = account
+            .with_keys(|keys| {
+                let all = keys.table(Table::Session)?.all();
+                Ok(all.map(|key| key.generation).collect())
+            })
+            .unwrap();
+        assert_eq!(all, [4, 3, 2, 1]);
+        assert_eq!(newest(&account, Table::Device), 1);
+    }
+
+    #[tokio::test]
+    async fn a_store_is_bound_once_and_a_state_never_goes_back() {
+        let store = BackendKeyring::new(Arc::new(InMemoryBackend::new()));
+        let keyring = Keyring::create(store.clone(), &raw()).await.unwrap();
+        let account = keyring.create_account("1").await.unwrap();
+        assert_eq!(account.store_id(), None);
+        // Another process: the first one wins for both.
+        let other = Keyring::open(store, &raw()).await.unwrap();
+        let theirs = other.account("1").await.unwrap();
+        let bound = account.bind_store().await.unwrap();
+        assert_eq!(theirs.bind_store().await.unwrap(), bound);
+        assert_eq!(account.bind_store().await.unwrap(), bound);
+        assert_eq!(theirs.store_id(), Some(bound));
+
+        account.advance(AccountState::Live).await.unwrap();
+        theirs.advance(AccountState::Initialising).await.unwrap();
+        assert_eq!(theirs.state(), AccountState::Live);
+        theirs.advance(AccountState::Shredded).await.unwrap();
+        account.advance(AccountState::New).await.unwrap();
+        assert_eq!(account.state(), AccountState::Shredded);
+        for handle in [&account, &theirs] {
+            assert!(matches!(token(handle), Err(SealError::Shredded)));
+        }
+    }
+
+    /// Rows of an unknown generation, in a flood, read the document once only.
+    #[tokio::test]
+    async fn a_refresh_is_made_once_in_a_while() {
+        let store = BackendKeyring::new(Arc::new(InMemoryBackend::new()));
+        let keyring = Keyring::create(store.clone(), &raw()).await.unwrap();
+        let account = keyring.create_account("1").await.unwrap();
+        let other = Keyring::open(store, &raw()).await.unwrap();
+        other.rotate_data_keys(&[Table::Session]).await.unwrap();
+        assert_eq!(newest(&account, Table::Session), 1);
+        assert!(account.refresh().await.unwrap());
+        assert_eq!(newest(&account, Table::Session), 2);
+        let start = Instant::now();
+        let second = account.refresh().await.unwrap();
+        assert!(!second || start.elapsed() >= REFRESH_PAUSE / 2);
     }
 }

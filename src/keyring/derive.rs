@@ -9,10 +9,12 @@ use crate::error::SealError;
 use crate::labels;
 use crate::provider::SlotContext;
 use crate::record::frame::put_frame;
-use crate::record::{Cipher, NONCE_LEN, Nonce, Suite, TAG_LEN, VERSION};
+use crate::record::{Cipher, NONCE_LEN, Nonce, Suite, TAG_LEN};
 use crate::secret::{self, Key};
 use crate::wipe;
 
+/// The version of a wrapped key's own layout.
+const WRAP_VERSION: u8 = 1;
 /// Length of a wrapped key: version ‖ suite ‖ nonce ‖ key ‖ tag.
 pub(crate) const WRAPPED_LEN: usize = 2 + NONCE_LEN + 32 + TAG_LEN;
 
@@ -57,10 +59,10 @@ impl WrapPlace {
         }
     }
 
-    fn aad(&self, wrapped_by: Suite) -> Result<Vec<u8>, SealError> {
+    pub(crate) fn aad(&self, wrapped_by: Suite) -> Result<Vec<u8>, SealError> {
         let mut aad = Vec::with_capacity(80);
         put_frame(&mut aad, labels::WRAP_AD)?;
-        aad.extend_from_slice(&[VERSION, wrapped_by.number()]);
+        aad.extend_from_slice(&[WRAP_VERSION, wrapped_by.number()]);
         aad.extend_from_slice(&self.keyring);
         aad.extend_from_slice(&self.account);
         aad.extend_from_slice(&self.table.to_le_bytes());
@@ -101,7 +103,7 @@ impl Wrapper {
             )
             .map_err(|_| SealError::TooLarge)?;
         let mut bytes = Vec::with_capacity(WRAPPED_LEN);
-        bytes.extend_from_slice(&[VERSION, self.suite.number()]);
+        bytes.extend_from_slice(&[WRAP_VERSION, self.suite.number()]);
         bytes.extend_from_slice(&nonce);
         bytes.extend_from_slice(sealed.expose_secret());
         bytes.extend_from_slice(&tag);
@@ -113,7 +115,7 @@ impl Wrapper {
             what: "a wrapped key does not open at its place",
         };
         let (&[version, suite], rest) = wrapped.split_first_chunk::<2>().ok_or(DAMAGED)?;
-        if version != VERSION || suite != self.suite.number() {
+        if version != WRAP_VERSION || suite != self.suite.number() {
             return Err(DAMAGED);
         }
         let (nonce, rest) = rest.split_first_chunk::<NONCE_LEN>().ok_or(DAMAGED)?;
@@ -250,5 +252,124 @@ impl RootKeys {
                 .verify_slice(mac)
                 .is_ok())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> WrapPlace {
+        WrapPlace {
+            keyring: [1; 16],
+            account: [2; 16],
+            table: 3,
+            kind: WrapKind::Data,
+            generation: 4,
+            suite: Suite::Xaes256Gcm,
+        }
+    }
+
+    fn root(suite: Suite) -> RootKeys {
+        RootKeys::new(Key::new(Box::new([9; 32])), 1, suite)
+    }
+
+    /// A key that opens at another place than its own could be put there by whoever can write the
+    /// document and knows the root, an old root for instance.
+    #[test]
+    fn a_wrapped_key_opens_at_its_own_place_only() {
+        let key = Key::new(Box::new([7; 32]));
+        for suite in [Suite::Xaes256Gcm, Suite::XChaCha20Poly1305] {
+            let wrapper = root(suite).wrapper;
+            let wrapped = wrapper.wrap(&place(), &key).unwrap();
+            assert_eq!(wrapped.len(), WRAPPED_LEN);
+            let opened = wrapper.unwrap(&place(), &wrapped).unwrap();
+            assert_eq!(opened.expose_secret(), key.expose_secret());
+
+            let elsewhere: [fn(&mut WrapPlace); 7] = [
+                |place| place.keyring[15] ^= 1,
+                |place| place.account[15] ^= 1,
+                |place| place.table ^= 1,
+                |place| place.kind = WrapKind::Blind,
+                |place| place.kind = WrapKind::PreviousRoot,
+                |place| place.generation ^= 1,
+                |place| place.suite = Suite::XChaCha20Poly1305,
+            ];
+            for (number, change) in elsewhere.into_iter().enumerate() {
+                let mut other = place();
+                change(&mut other);
+                assert!(wrapper.unwrap(&other, &wrapped).is_err(), "change {number}");
+            }
+            for bit in 0..wrapped.len() * 8 {
+                let mut bad = wrapped.clone();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                assert!(wrapper.unwrap(&place(), &bad).is_err(), "bit {bit}");
+            }
+            for len in 0..wrapped.len() {
+                assert!(wrapper.unwrap(&place(), &wrapped[..len]).is_err());
+            }
+            let longer = [&wrapped[..], &[0]].concat();
+            assert!(wrapper.unwrap(&place(), &longer).is_err());
+        }
+    }
+
+    /// A root key is bound to its number, so that an old one can't come back as the new one.
+    #[test]
+    fn a_wrapped_root_is_bound_to_its_number_and_its_part() {
+        let suite = Suite::Xaes256Gcm;
+        let wrapper = root(suite).wrapper;
+        let key = Key::new(Box::new([7; 32]));
+        let at = |kind, number| WrapPlace::root([1; 16], kind, number, suite);
+        let wrapped = wrapper.wrap(&at(WrapKind::Root, 1), &key).unwrap();
+        assert!(wrapper.unwrap(&at(WrapKind::Root, 1), &wrapped).is_ok());
+        assert!(wrapper.unwrap(&at(WrapKind::Root, 2), &wrapped).is_err());
+        let previous = at(WrapKind::PreviousRoot, 1);
+        assert!(wrapper.unwrap(&previous, &wrapped).is_err());
+    }
+
+    #[test]
+    fn a_wrapped_key_of_zeros_is_refused() {
+        let wrapper = root(Suite::Xaes256Gcm).wrapper;
+        let wrapped = wrapper.wrap(&place(), &Key::default()).unwrap();
+        assert!(wrapper.unwrap(&place(), &wrapped).is_err());
+    }
+
+    #[test]
+    fn the_same_key_is_never_wrapped_to_the_same_bytes() {
+        let wrapper = root(Suite::Xaes256Gcm).wrapper;
+        let key = Key::new(Box::new([7; 32]));
+        let [one, two] = [(); 2].map(|()| wrapper.wrap(&place(), &key).unwrap());
+        assert_ne!(one, two);
+    }
+
+    /// Two secrets that a slot can't tell apart would let one passphrase be tested against many.
+    #[test]
+    fn a_slot_commits_to_one_secret_at_one_place() {
+        let secret = Key::new(Box::new([5; 32]));
+        let context = SlotContext {
+            keyring_id: [1; 16],
+            slot: 1,
+        };
+        let suite = Suite::Xaes256Gcm;
+        let keys = SlotKeys::derive(&secret, &context, "kind", suite).unwrap();
+        let commitment = keys.commitment();
+        assert!(keys.commits_to(&commitment));
+        let derive = |secret: [u8; 32], keyring_id, slot, kind| {
+            let context = SlotContext { keyring_id, slot };
+            SlotKeys::derive(&Key::new(Box::new(secret)), &context, kind, suite).unwrap()
+        };
+        for other in [
+            derive([6; 32], [1; 16], 1, "kind"),
+            derive([5; 32], [2; 16], 1, "kind"),
+            derive([5; 32], [1; 16], 2, "kind"),
+            derive([5; 32], [1; 16], 1, "kinds"),
+        ] {
+            assert!(!other.commits_to(&commitment));
+        }
+        for bit in 0..256 {
+            let mut other = commitment;
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(!keys.commits_to(&other));
+        }
     }
 }

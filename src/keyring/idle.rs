@@ -115,14 +115,15 @@ fn watch(shared: &Shared, core: &Weak<Core>) {
         }
         state = match state.left() {
             Some(Duration::ZERO) => {
+                let passed = state.touched;
                 drop(state);
                 let Some(core) = core.upgrade() else { return };
                 core.wipe(true);
                 // Dropping what may be the last handle runs Idle's destructor, which takes the state.
                 drop(core);
                 state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
-                // Nothing to do until somebody touches or unlocks.
-                if state.left() == Some(Duration::ZERO) {
+                // Nothing to do until somebody touches or unlocks, unless that just happened.
+                if state.touched == passed {
                     state.touched = None;
                 }
                 state

@@ -8,8 +8,8 @@
 //! ```
 
 mod account;
-mod derive;
-mod document;
+pub(crate) mod derive;
+pub(crate) mod document;
 mod idle;
 mod options;
 mod rotate;
@@ -28,6 +28,7 @@ pub use slot::SlotInfo;
 
 use crate::audit::{AuditEvent, AuditSink, id_text};
 use crate::error::SealError;
+use crate::options::SealOptions;
 use crate::provider::{KeyProvider, ProviderError, ProviderErrorKind, SlotContext};
 use crate::record::Suite;
 use account::AccountShared;
@@ -70,6 +71,7 @@ pub struct Keyring {
 pub(crate) struct Core {
     store: Arc<dyn KeyringStore>,
     audit: Arc<dyn AuditSink>,
+    seal: SealOptions,
     id: [u8; 16],
     pins: BTreeMap<String, Revision>,
     /// `None` while the keyring is not open. Held for synchronous work only, never across an await.
@@ -88,6 +90,16 @@ struct Open {
     root: RootKeys,
     /// Present while an interrupted root rotation waits to be finished.
     previous: Option<RootKeys>,
+    /// New roots whose write nobody confirmed: its future was dropped, or the store failed. One of
+    /// them may be durable, and then it is met in the documents.
+    unconfirmed: Vec<Unconfirmed>,
+}
+
+/// A new root that may or may not have replaced the present one.
+struct Unconfirmed {
+    root: RootKeys,
+    /// The slot that this opener came in through, as numbered under it.
+    slot: u32,
 }
 
 impl Open {
@@ -97,12 +109,39 @@ impl Open {
             return Ok(&self.root);
         }
         match &self.previous {
-            Some(previous) if previous.number == number => Ok(previous),
+            Some(previous) if previous.number == number => return Ok(previous),
+            _ => {}
+        }
+        match self
+            .unconfirmed
+            .iter()
+            .find(|new| new.root.number == number)
+        {
+            Some(new) => Ok(&new.root),
             _ if number > self.root.number => Err(SealError::RootChanged),
             _ => Err(SealError::CorruptKeyring {
                 what: "it belongs to a root key that is gone",
             }),
         }
+    }
+
+    fn is_unconfirmed(&self, number: u32) -> bool {
+        self.unconfirmed.iter().any(|new| new.root.number == number)
+    }
+
+    /// Makes an unconfirmed root, now known to be durable, the root. `false` if there is none.
+    fn confirm(&mut self, number: u32) -> bool {
+        let found = self
+            .unconfirmed
+            .iter()
+            .position(|new| new.root.number == number);
+        let Some(position) = found else { return false };
+        let new = self.unconfirmed.swap_remove(position);
+        self.previous = Some(std::mem::replace(&mut self.root, new.root));
+        self.slot = new.slot;
+        // The others were written against a revision that is gone.
+        self.unconfirmed.clear();
+        true
     }
 }
 
@@ -194,7 +233,7 @@ impl Keyring {
     /// As [`Keyring::open`]; the keyring stays closed then.
     pub async fn unlock(&self, provider: &dyn KeyProvider) -> Result<(), SealError> {
         let _changing = self.core.changing.lock().await;
-        self.core.ensure_shared().await?;
+        self.core.hold_shared().await?;
         let (body, open) = unlock_document(
             &*self.core.store,
             &self.core.pins,
@@ -207,14 +246,19 @@ impl Keyring {
             return Err(SealError::WrongKeyring);
         }
         let slot = open.slot;
-        *self.core.open_mut() = Some(open);
+        {
+            // The idle time starts under the same guard: the watcher then finds these keys, also if
+            // this future is dropped below.
+            let mut keys = self.core.open_mut();
+            *keys = Some(open);
+            self.core.idle.touch();
+        }
         for account in self.core.live_accounts() {
             if let Err(error) = account.reload().await {
                 self.core.wipe(false);
                 return Err(error);
             }
         }
-        self.core.idle.touch();
         self.core.audit.record(&AuditEvent::KeyringOpened {
             keyring: id_text(&self.core.id),
             slot,
@@ -311,8 +355,24 @@ impl Core {
     }
 
     /// Takes the keyring shared, unless this opener holds it already. (It does not only after an
-    /// exclusive piece of work whose future was dropped.)
+    /// exclusive piece of work whose future was dropped.) Somebody else may have had it alone in
+    /// between: a root that was rotated meanwhile is met here, before anything is written.
     async fn ensure_shared(&self) -> Result<(), SealError> {
+        if self.guard_mut().is_some() {
+            return Ok(());
+        }
+        let guard = self.store.lock(LockMode::Shared).await?;
+        match self.read::<KeyringBody>(KEYRING).await {
+            Ok(Some(_)) | Err(SealError::NotOpen) => {}
+            Ok(None) => return Err(SealError::NoKeyring),
+            Err(error) => return Err(error),
+        }
+        *self.guard_mut() = Some(guard);
+        Ok(())
+    }
+
+    /// Takes the keyring shared, for work that reads every document anew.
+    async fn hold_shared(&self) -> Result<(), SealError> {
         if self.guard_mut().is_some() {
             return Ok(());
         }
@@ -334,9 +394,17 @@ impl Core {
                 Ok(Exclusive { core: self })
             }
             Err(fault) => {
-                self.ensure_shared().await?;
+                self.take_shared_again().await;
                 Err(fault.into())
             }
+        }
+    }
+
+    /// Holds the keyring shared again. What was done stands if that fails: where somebody else is at
+    /// work on the keys by now, ours are wiped, and otherwise the next change takes it.
+    async fn take_shared_again(&self) {
+        if let Err(SealError::InUse) = self.ensure_shared().await {
+            self.wipe(false);
         }
     }
 
@@ -348,7 +416,7 @@ impl Core {
         let exclusive = self.take_exclusive().await?;
         let result = work.await;
         drop(exclusive);
-        self.ensure_shared().await?;
+        self.take_shared_again().await;
         result
     }
 
@@ -356,15 +424,39 @@ impl Core {
     async fn read<B: Body>(&self, name: &str) -> Result<Option<(Revision, B)>, SealError> {
         self.with_open(|_| Ok(()))?;
         let Some((revision, bytes)) = self.store.get(name).await? else {
+            // A pinned document that is gone was rolled back to before it was made.
+            check_pin(&self.pins, name, 0)?;
             return Ok(None);
         };
         let envelope = Envelope::<B>::read(&bytes)?;
-        let body = self.with_open(|open| {
-            let root = open.root_of(envelope.body.root())?;
-            envelope.verify(root, name, &self.id, revision)
+        let number = envelope.body.root();
+        let (body, unconfirmed) = self.with_open(|open| {
+            let unconfirmed = open.is_unconfirmed(number);
+            match envelope.verify(open.root_of(number)?, name, &self.id, revision) {
+                // Somebody else's root has the number that ours would have got.
+                Err(_) if unconfirmed => Err(SealError::RootChanged),
+                other => Ok((other?, unconfirmed)),
+            }
         })?;
         check_pin(&self.pins, name, revision)?;
+        if unconfirmed {
+            self.confirm_root(number);
+        }
         Ok(Some((revision, body)))
+    }
+
+    /// A document under root `number` was verified, or written: that root is durable.
+    fn confirm_root(&self, number: u32) {
+        let confirmed = self
+            .open_mut()
+            .as_mut()
+            .is_some_and(|open| open.confirm(number));
+        if confirmed {
+            self.audit.record(&AuditEvent::RootRotationStarted {
+                keyring: id_text(&self.id),
+                root: number,
+            });
+        }
     }
 
     /// Signs and writes a document whose body says `expected + 1` as its revision.
@@ -546,6 +638,7 @@ async fn open_envelope(
         slot,
         root,
         previous,
+        unconfirmed: Vec::new(),
     };
     Ok((body, open))
 }

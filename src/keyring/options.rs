@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::derive::RootKeys;
-use super::document::{self, KEYRING, KeyringBody};
-use super::store::{KeyringStore, LockMode, Occupied, Revision};
+use super::document::{self, ACCOUNTS, KEYRING, KeyringBody};
+use super::store::{KeyringStore, LockGuard, LockMode, Occupied, Revision};
 use super::{Core, Keyring, Open, idle, rotate, slot, unlock_document};
 use crate::audit::{AuditEvent, AuditSink, TracingSink, id_text};
 use crate::error::SealError;
+use crate::options::SealOptions;
 use crate::provider::KeyProvider;
 use crate::record::Suite;
 use crate::secret;
@@ -17,7 +18,7 @@ use crate::secret;
 #[derive(Clone)]
 #[must_use]
 pub struct KeyringOptions {
-    suite: Option<Suite>,
+    seal: SealOptions,
     label: String,
     slot: Option<u32>,
     id: Option<[u8; 16]>,
@@ -32,10 +33,10 @@ impl Default for KeyringOptions {
 }
 
 impl KeyringOptions {
-    /// The suite for this machine, no pins, any slot, audit events through `tracing`.
+    /// The default [`SealOptions`], no pins, any slot, audit events through `tracing`.
     pub fn new() -> Self {
         Self {
-            suite: None,
+            seal: SealOptions::default(),
             label: "first".to_owned(),
             slot: None,
             id: None,
@@ -44,9 +45,10 @@ impl KeyringOptions {
         }
     }
 
-    /// The suite of a new keyring's wraps and data keys. Default: [`Suite::for_this_machine`].
-    pub fn suite(mut self, suite: Suite) -> Self {
-        self.suite = Some(suite);
+    /// How the rows of the keyring's stores are sealed and opened, and with which suite. Default:
+    /// [`SealOptions::default`].
+    pub fn seal(mut self, options: SealOptions) -> Self {
+        self.seal = options;
         self
     }
 
@@ -133,16 +135,27 @@ impl KeyringOptions {
         provider: &dyn KeyProvider,
     ) -> Result<Keyring, SealError> {
         slot::check_label(&self.label)?;
+        // In this order: accounts and rows that another creator makes come after its keyring, so
+        // whoever sees them sees the keyring too.
+        let occupied = store.occupied().await?;
+        let accounts = store.get(ACCOUNTS).await?.is_some();
         if store.get(KEYRING).await?.is_some() {
             return Err(SealError::KeyringExists);
         }
-        if store.occupied().await? == Occupied::Yes {
+        // Written after the keyring document and never removed: that one was lost, and a new keyring
+        // would make the loss final.
+        if accounts {
+            return Err(SealError::CorruptKeyring {
+                what: "its accounts are there but the keyring document is gone",
+            });
+        }
+        if occupied == Occupied::Yes {
             return Err(SealError::Occupied);
         }
-        let suite = self.suite.unwrap_or_else(Suite::for_this_machine);
+        let suite = self.seal.suite.unwrap_or_else(Suite::for_this_machine);
         let keyring_id = secret::random_id()?;
         let root = RootKeys::new(secret::random_key()?, 1, suite);
-        let entry = slot::make(keyring_id, 1, self.label, provider, &root, suite).await?;
+        let entry = slot::make(keyring_id, 1, self.label.clone(), provider, &root, suite).await?;
         let body = KeyringBody {
             keyring_id,
             revision: 1,
@@ -169,10 +182,9 @@ impl KeyringOptions {
             slot: 1,
             root,
             previous: None,
+            unconfirmed: Vec::new(),
         };
-        Ok(keyring(
-            store, self.audit, keyring_id, self.pins, open, guard,
-        ))
+        Ok(self.keyring(store, keyring_id, open, guard))
     }
 
     async fn open_in(
@@ -195,7 +207,7 @@ impl KeyringOptions {
             slot: open.slot,
         });
         let interrupted = open.previous.is_some();
-        let keyring = keyring(store, self.audit, body.keyring_id, self.pins, open, guard);
+        let keyring = self.keyring(store, body.keyring_id, open, guard);
         if interrupted {
             rotate::finish_if_alone(&keyring.core).await?;
         }
@@ -203,25 +215,27 @@ impl KeyringOptions {
     }
 }
 
-fn keyring(
-    store: Arc<dyn KeyringStore>,
-    audit: Arc<dyn AuditSink>,
-    id: [u8; 16],
-    pins: BTreeMap<String, Revision>,
-    open: Open,
-    guard: super::LockGuard,
-) -> Keyring {
-    Keyring {
-        core: Arc::new(Core {
-            store,
-            audit,
-            id,
-            pins,
-            open: RwLock::new(Some(open)),
-            accounts: Mutex::default(),
-            guard: Mutex::new(Some(guard)),
-            changing: async_lock::Mutex::new(()),
-            idle: idle::Idle::default(),
-        }),
+impl KeyringOptions {
+    fn keyring(
+        self,
+        store: Arc<dyn KeyringStore>,
+        id: [u8; 16],
+        open: Open,
+        guard: LockGuard,
+    ) -> Keyring {
+        Keyring {
+            core: Arc::new(Core {
+                store,
+                audit: self.audit,
+                seal: self.seal,
+                id,
+                pins: self.pins,
+                open: RwLock::new(Some(open)),
+                accounts: Mutex::default(),
+                guard: Mutex::new(Some(guard)),
+                changing: async_lock::Mutex::new(()),
+                idle: idle::Idle::default(),
+            }),
+        }
     }
 }

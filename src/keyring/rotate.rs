@@ -10,13 +10,14 @@
 use super::account;
 use super::derive::{RootKeys, WrapKind, WrapPlace};
 use super::document::{
-    ACCOUNTS, AccountBody, AccountsBody, KEYRING, KeyringBody, account_document,
+    ACCOUNTS, AccountBody, AccountsBody, KEYRING, KeyringBody, account_document, account_name,
 };
-use super::{CONFLICT_TRIES, Core, Keyring, Open, open_slot, slot};
+use super::store::StoreFaultKind;
+use super::{CONFLICT_TRIES, Core, Keyring, Unconfirmed, open_slot, slot};
 use crate::audit::{AuditEvent, id_text};
 use crate::error::SealError;
 use crate::provider::KeyProvider;
-use crate::secret::{self, Key};
+use crate::secret;
 
 impl Keyring {
     /// Replaces the root key. `keep` names every slot that stays, with a provider that opens it:
@@ -53,7 +54,7 @@ pub(super) async fn finish_if_alone(core: &Core) -> Result<(), SealError> {
     };
     let result = finish(core).await;
     drop(exclusive);
-    core.ensure_shared().await?;
+    core.take_shared_again().await;
     result
 }
 
@@ -71,7 +72,12 @@ async fn rotate(
     check_named_once(&body, keep, drop)?;
 
     let suite = body.suite;
-    let number = body.root.checked_add(1).ok_or(SealError::TooLarge)?;
+    // Above the numbers of roots that may yet turn out to be durable.
+    let newest = core.with_open(|open| {
+        let unconfirmed = open.unconfirmed.iter().map(|new| new.root.number);
+        Ok(unconfirmed.fold(body.root, u32::max))
+    })?;
+    let number = newest.checked_add(1).ok_or(SealError::TooLarge)?;
     let new = RootKeys::new(secret::random_key()?, number, suite);
     let mut slots = Vec::with_capacity(keep.len());
     let mut next_slot = body.next_slot;
@@ -105,8 +111,7 @@ async fn rotate(
     let (old, wrapped) = core.with_open(|open| {
         let place = WrapPlace::root(core.id, WrapKind::PreviousRoot, open.root.number, suite);
         let wrapped = new.wrapper.wrap(&place, &open.root.root)?;
-        let old = RootKeys::new(copy(&open.root.root), open.root.number, suite);
-        Ok((old, wrapped))
+        Ok((open.root.number, wrapped))
     })?;
     let rotated = KeyringBody {
         revision: revision.checked_add(1).ok_or(SealError::Conflict)?,
@@ -114,31 +119,32 @@ async fn rotate(
         next_slot,
         slots,
         previous_root: Some(super::document::PreviousRoot {
-            root: old.number,
+            root: old,
             wrapped: wrapped.try_into().map_err(|_| SealError::TooLarge)?,
         }),
         ..body
     };
     let bytes = super::document::write(&rotated, &new, KEYRING)?;
-    core.store.put(KEYRING, Some(revision), &bytes).await?;
-    // From here on the new root is the root, whatever happens.
-    {
-        let mut open = core.open_mut();
-        // Wiped meanwhile by `lock`: stay wiped, and let the next open finish.
-        if open.is_none() {
-            return Err(SealError::NotOpen);
-        }
-        *open = Some(Open {
-            suite,
-            slot: through.unwrap_or(0),
+    // Kept before it is written: whatever becomes of this future or of the store's answer, the new
+    // root may be durable from here on.
+    match &mut *core.open_mut() {
+        Some(open) => open.unconfirmed.push(Unconfirmed {
             root: new,
-            previous: Some(old),
-        });
+            slot: through.unwrap_or(0),
+        }),
+        None => return Err(SealError::NotOpen),
     }
-    core.audit().record(&AuditEvent::RootRotationStarted {
-        keyring: id_text(&core.id),
-        root: number,
-    });
+    match core.store.put(KEYRING, Some(revision), &bytes).await {
+        Err(fault) if fault.kind() == StoreFaultKind::Conflict => {
+            if let Some(open) = &mut *core.open_mut() {
+                open.unconfirmed.retain(|new| new.root.number != number);
+            }
+            return Err(fault.into());
+        }
+        other => other?,
+    };
+    // Wiped meanwhile by `lock`: stays wiped, and the next open finishes.
+    core.confirm_root(number);
     finish(core).await
 }
 
@@ -158,7 +164,7 @@ async fn finish(core: &Core) -> Result<(), SealError> {
         }
         None => Vec::new(),
     };
-    for name in names {
+    for name in with_unlisted(core, names).await? {
         rewrite_account(core, &name).await?;
     }
     core.change_keyring(|body| {
@@ -174,6 +180,19 @@ async fn finish(core: &Core) -> Result<(), SealError> {
         root: number,
     });
     Ok(())
+}
+
+/// The accounts of the index, and those that the store can list besides: after a partial restore the
+/// index may be older than a document, whose keys would be lost with the old root.
+async fn with_unlisted(core: &Core, mut names: Vec<String>) -> Result<Vec<String>, SealError> {
+    for document in core.store.list().await?.unwrap_or_default() {
+        if let Some(name) = account_name(&document)
+            && !names.iter().any(|listed| listed == name)
+        {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
 }
 
 async fn rewrite_account(core: &Core, name: &str) -> Result<(), SealError> {
@@ -222,12 +241,4 @@ fn check_named_once(
         });
     }
     Ok(())
-}
-
-fn copy(key: &Key) -> Key {
-    use secrecy::{ExposeSecret, ExposeSecretMut};
-    let mut copy = Key::default();
-    copy.expose_secret_mut()
-        .copy_from_slice(key.expose_secret());
-    copy
 }

@@ -36,7 +36,7 @@ impl Keyring {
             .await?
             .ok_or(SealError::NoKeyring)?;
         let through = self.core.with_open(|open| Ok(open.slot))?;
-        Ok(body
+        let mut slots: Vec<_> = body
             .slots
             .iter()
             .map(|entry| SlotInfo {
@@ -46,7 +46,10 @@ impl Keyring {
                 created: entry.created,
                 opened: entry.slot == through,
             })
-            .collect())
+            .collect();
+        // A changed slot keeps its place in the document under a newer number.
+        slots.sort_by_key(|slot| slot.slot);
+        Ok(slots)
     }
 
     /// Adds a slot that `provider` opens, and returns its number. `label` is stored in the clear:

@@ -19,7 +19,7 @@ use secrecy::SecretBox;
 pub use passphrase::{DEFAULT_KDF_CEILING, KdfCost, Passphrase, calibrate};
 pub use raw_key::RawKey;
 
-use crate::error::Opaque;
+use crate::error::{Opaque, calm};
 
 /// Text fields of a recipe, by name.
 pub type Fields = BTreeMap<String, String>;
@@ -200,7 +200,7 @@ impl ProviderError {
 
 impl fmt::Display for ProviderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.advice)
+        f.write_str(calm(self.advice))
     }
 }
 

@@ -430,4 +430,61 @@ mod tests {
             "0d640df58d78766c08c037a34a8b53c9d01ef0452d75b65eb52520e96b01e659"
         );
     }
+
+    #[test]
+    fn argon2id_gives_the_reference_implementations_vectors() {
+        // The test.c of the reference implementation, version 0x13, through the code that opens slots.
+        for (m_kib, passes, lanes, password, salt, expected) in [
+            (
+                256,
+                2,
+                1,
+                "password",
+                "somesalt",
+                "9dfeb910e80bad0311fee20f9c0e2b12c17987b4cac90c2ef54d5b3021c68bfe",
+            ),
+            (
+                256,
+                2,
+                2,
+                "password",
+                "somesalt",
+                "6d093c501fd5999645e0ea3bf620d7b8be7fd2db59c20d9fff9539da2bf57037",
+            ),
+            (
+                65_536,
+                2,
+                1,
+                "differentpassword",
+                "somesalt",
+                "0b84d652cf6b0c4beaef0dfe278ba6a80df6696281d7e0d2891b817d8c458fde",
+            ),
+            (
+                65_536,
+                2,
+                1,
+                "password",
+                "diffsalt",
+                "bdf32b05ccc42eb15d58fd19b1f856b113da1e9a5874fdcc544308565aa8141c",
+            ),
+        ] {
+            let cost = KdfCost {
+                m_kib,
+                passes,
+                lanes,
+            };
+            let params = cost.params().unwrap();
+            let mut memory = vec![Block::new(); params.block_count()];
+            let mut out = [0; 32];
+            run_argon2(
+                password.as_bytes(),
+                salt.as_bytes(),
+                params,
+                &mut out,
+                &mut memory,
+            )
+            .unwrap();
+            assert_eq!(data_encoding::HEXLOWER.encode(&out), expected);
+        }
+    }
 }

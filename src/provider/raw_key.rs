@@ -47,14 +47,12 @@ impl RawKey {
             )
             .with_source(error)
         };
+        let path = path.as_ref();
+        // Before it is opened: opening a pipe waits for its writer. After it: it may have changed.
+        check_regular(&std::fs::metadata(path).map_err(unreadable)?)?;
         let file = File::open(path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
-        if !metadata.is_file() {
-            return Err(ProviderError::new(
-                ProviderErrorKind::Misconfigured,
-                "the key file is not a regular file",
-            ));
-        }
+        check_regular(&metadata)?;
         check_mode(&metadata)?;
         // One byte more than the longest accepted content tells a longer file.
         let mut content = Zeroizing::new(Vec::with_capacity(128));
@@ -121,6 +119,16 @@ fn malformed() -> ProviderError {
         ProviderErrorKind::Misconfigured,
         "a raw key is 32 bytes in a file, or 64 hexadecimal digits; this is neither",
     )
+}
+
+fn check_regular(metadata: &std::fs::Metadata) -> Result<(), ProviderError> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    Err(ProviderError::new(
+        ProviderErrorKind::Misconfigured,
+        "the key file is not a regular file",
+    ))
 }
 
 #[cfg(unix)]

@@ -12,6 +12,8 @@ use crate::secret::{self, SivKey};
 pub(crate) struct DataKey {
     pub(crate) generation: u32,
     pub(crate) suite: Suite,
+    /// Whether it may seal.
+    active: bool,
     pub(crate) cipher: Cipher,
     /// Only for the tables that hold SIV values.
     siv: Option<SivKey>,
@@ -22,6 +24,7 @@ impl DataKey {
         table: Table,
         generation: u32,
         suite: Suite,
+        active: bool,
         data_key: &SecretBox<[u8; 32]>,
     ) -> Self {
         let record_key = secret::expand(data_key, &[labels::RECORD_KEY, &[suite.number()]]);
@@ -30,6 +33,7 @@ impl DataKey {
         Self {
             generation,
             suite,
+            active,
             cipher: Cipher::new(suite, &record_key),
             siv,
         }
@@ -43,37 +47,38 @@ impl DataKey {
     }
 }
 
-/// All retained generations of one table, the newest last. Never empty.
+/// All generations of one table that are not destroyed.
 pub(crate) struct TableKeys {
     table: Table,
-    newest: DataKey,
-    older: Vec<DataKey>,
+    /// The newest first.
+    keys: Vec<DataKey>,
 }
 
 impl TableKeys {
-    /// `generations` in any order; `None` if there is none.
-    pub(crate) fn new(table: Table, mut generations: Vec<DataKey>) -> Option<Self> {
-        generations.sort_by_key(|key| key.generation);
-        let newest = generations.pop()?;
-        Some(Self {
-            table,
-            newest,
-            older: generations,
-        })
+    /// `keys` in any order, each generation once.
+    pub(crate) fn new(table: Table, mut keys: Vec<DataKey>) -> Self {
+        keys.sort_by_key(|key| std::cmp::Reverse(key.generation));
+        Self { table, keys }
     }
 
     /// The key that seals.
-    pub(crate) fn newest(&self) -> &DataKey {
-        &self.newest
+    pub(crate) fn newest(&self) -> Result<&DataKey, SealError> {
+        self.keys
+            .first()
+            .filter(|key| key.active)
+            .ok_or(SealError::Shredded)
     }
 
     /// Every generation that opens, the newest first.
     pub(crate) fn all(&self) -> impl Iterator<Item = &DataKey> {
-        std::iter::once(&self.newest).chain(self.older.iter().rev())
+        self.keys.iter()
     }
 
     /// The key that a header names.
     pub(crate) fn of(&self, header: &Header) -> Result<&DataKey, SealError> {
+        if self.keys.is_empty() {
+            return Err(SealError::Shredded);
+        }
         let key = self
             .all()
             .find(|key| key.generation == header.generation)

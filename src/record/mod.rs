@@ -86,7 +86,7 @@ pub(crate) fn seal(
     padding: Padding,
     nonce: &Nonce,
 ) -> Result<Vec<u8>, SealError> {
-    let key = keys.newest();
+    let key = keys.newest()?;
     let header = Header::bytes(key.suite, key.generation);
     let aad = place.aad(ids, &header)?;
 
@@ -177,40 +177,46 @@ impl Opened {
     }
 }
 
-/// Opens a record at `place`, under whichever retained generation sealed it.
+/// Opens a record at `place`, under whichever retained generation sealed it. It is decrypted in the
+/// buffer it comes in.
 pub(crate) fn open(
     keys: &TableKeys,
     ids: &Ids,
     place: Place<'_>,
-    bytes: &[u8],
+    record: Vec<u8>,
 ) -> Result<Opened, SealError> {
     let table = place.table;
     let corrupt = |what| SealError::Corrupt { table, what };
-    let (header, rest) = Header::split(table, bytes)?;
+    let mut buffer = Zeroizing::new(record);
+    let (header, rest) = Header::split(table, &buffer)?;
     let key = keys.of(&header)?;
-
-    let (nonce, rest) = rest
-        .split_first_chunk::<NONCE_LEN>()
+    let Header { suite, generation } = header;
+    let header = Header::bytes(suite, generation);
+    if rest.len() < NONCE_LEN + TAG_LEN {
+        return Err(corrupt(Fault::Length));
+    }
+    let (nonce, text) = buffer
+        .get_mut(HEADER_LEN..)
+        .and_then(<[u8]>::split_first_chunk_mut::<NONCE_LEN>)
         .ok_or_else(|| corrupt(Fault::Length))?;
-    let (ciphertext, tag) = rest
-        .split_last_chunk::<TAG_LEN>()
+    let (text, tag) = text
+        .split_last_chunk_mut::<TAG_LEN>()
         .ok_or_else(|| corrupt(Fault::Length))?;
-    let aad = place.aad(ids, &Header::bytes(header.suite, header.generation))?;
-    let mut buffer = Zeroizing::new(ciphertext.to_vec());
     key.cipher
-        .open_in_place(nonce, &aad, &mut buffer, tag)
+        .open_in_place(nonce, &place.aad(ids, &header)?, text, tag)
         .map_err(|_| corrupt(Fault::Authentication))?;
 
-    let mut reader = Reader::new(&buffer);
+    let mut reader = Reader::new(text);
     let name_len = reader.frame().ok_or_else(|| corrupt(Fault::Length))?.len();
     let value_len = reader.frame().ok_or_else(|| corrupt(Fault::Length))?.len();
     if reader.rest().iter().any(|byte| *byte != 0) {
         return Err(corrupt(Fault::Padding));
     }
-    let name = 4..4 + name_len;
+    let name_at = HEADER_LEN + NONCE_LEN + 4;
+    let name = name_at..name_at + name_len;
     let value = name.end + 4..name.end + 4 + value_len;
     Ok(Opened {
-        generation: header.generation,
+        generation,
         buffer,
         name,
         value,
@@ -257,10 +263,13 @@ pub(crate) fn siv_open(
         table,
         name,
     )?;
-    key.siv(table)?
-        .decrypt(&aad, sealed)
+    let mut buffer = Zeroizing::new(sealed.to_vec());
+    let value = key
+        .siv(table)?
+        .decrypt(&aad, &mut buffer)
         .ok_or(SealError::Corrupt {
             table,
             what: Fault::Authentication,
-        })
+        })?;
+    Ok(Zeroizing::new(value.to_vec()))
 }

@@ -124,3 +124,94 @@ impl Cipher {
         .map_err(|_| AeadFailure)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seals and opens one published vector, and refuses it with any one thing altered.
+    fn vector(suite: Suite, key: [u8; 32], nonce: Nonce, aad: &[u8], plain: &[u8], sealed: &str) {
+        let sealed = hex::decode(sealed).unwrap();
+        let (ciphertext, tag) = sealed.split_last_chunk::<TAG_LEN>().unwrap();
+        let cipher = Cipher::new(suite, &SecretBox::new(Box::new(key)));
+        let mut buffer = plain.to_vec();
+        assert_eq!(
+            &cipher.seal_in_place(&nonce, aad, &mut buffer).unwrap(),
+            tag
+        );
+        assert_eq!(buffer, ciphertext);
+        cipher.open_in_place(&nonce, aad, &mut buffer, tag).unwrap();
+        assert_eq!(buffer, plain);
+
+        let opens = |nonce: &Nonce, aad: &[u8], ciphertext: &[u8], tag: &[u8; TAG_LEN]| {
+            let mut buffer = ciphertext.to_vec();
+            cipher.open_in_place(nonce, aad, &mut buffer, tag).is_ok()
+        };
+        for bit in 0..8 * NONCE_LEN {
+            let mut other = nonce;
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(!opens(&other, aad, ciphertext, tag), "nonce bit {bit}");
+        }
+        for bit in 0..8 * TAG_LEN {
+            let mut other = *tag;
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(!opens(&nonce, aad, ciphertext, &other), "tag bit {bit}");
+        }
+        for byte in 0..ciphertext.len() {
+            let mut other = ciphertext.to_vec();
+            other[byte] ^= 1;
+            assert!(!opens(&nonce, aad, &other, tag), "ciphertext byte {byte}");
+        }
+        assert!(!opens(&nonce, &[aad, b"\0"].concat(), ciphertext, tag));
+        assert!(!opens(&nonce, aad, &ciphertext[1..], tag));
+    }
+
+    #[test]
+    fn xaes_256_gcm_gives_the_c2sp_vectors() {
+        // c2sp.org/XAES-256-GCM. (Its accumulated vector needs SHAKE128, which is no dependency.)
+        let nonce = *b"ABCDEFGHIJKLMNOPQRSTUVWX";
+        vector(
+            Suite::Xaes256Gcm,
+            [1; 32],
+            nonce,
+            b"",
+            b"XAES-256-GCM",
+            "ce546ef63c9cc60765923609b33a9a1974e96e52daf2fcf7075e2271",
+        );
+        vector(
+            Suite::Xaes256Gcm,
+            [3; 32],
+            nonce,
+            b"c2sp.org/XAES-256-GCM",
+            b"XAES-256-GCM",
+            "986ec1832593df5443a179437fd083bf3fdb41abd740a21f71eb769d",
+        );
+    }
+
+    #[test]
+    fn xchacha20_poly1305_gives_the_drafts_vector() {
+        // draft-irtf-cfrg-xchacha-03, appendix A.3.1.
+        vector(
+            Suite::XChaCha20Poly1305,
+            std::array::from_fn(|n| 0x80 + n as u8),
+            std::array::from_fn(|n| 0x40 + n as u8),
+            &hex::decode("50515253c0c1c2c3c4c5c6c7").unwrap(),
+            b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the \
+              future, sunscreen would be it.",
+            "bd6d179d3e83d43b9576579493c0e939572a1700252bfaccbed2902c21396cbb731c7f1b0b4aa6440b\
+             f3a82f4eda7e39ae64c6708c54c216cb96b72e1213b4522f8c9ba40db5d945b11b69b982c1bb9e3f3f\
+             ac2bc369488f76b2383565d3fff921f9664c97637da9768812f615c68b13b52e\
+             c0875924c1c7987947deafd8780acf49",
+        );
+    }
+
+    #[test]
+    fn a_number_names_one_suite() {
+        for number in 0..=u8::MAX {
+            match Suite::of_number(number) {
+                Some(suite) => assert_eq!(suite.number(), number),
+                None => assert!(number == 0 || number > 2),
+            }
+        }
+    }
+}

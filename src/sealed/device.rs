@@ -12,14 +12,28 @@ use wacore::store::error::Result as StoreResult;
 use wacore::store::traits::{Backend, DeviceStore};
 
 use super::{SealedBackend, nonce};
+use crate::error::SealError;
 use crate::keyring::AccountState;
+use crate::record::Table;
+
+impl<B: Backend + ?Sized> SealedBackend<B> {
+    /// Opens the extra content of a snapshot, as `snapshot_db` sealed it under `name`.
+    ///
+    /// # Errors
+    /// [`SealError::Corrupt`] if it was altered or belongs to another name.
+    pub async fn open_snapshot(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.opening(Table::Snapshot, |sealer| sealer.open_snapshot(name, sealed))
+            .await
+    }
+}
 
 #[deny(clippy::missing_trait_methods)]
 #[cfg_attr(target_arch = "wasm32", async_trait(?Send))]
 #[cfg_attr(not(target_arch = "wasm32"), async_trait)]
 impl<B: Backend + ?Sized> DeviceStore for SealedBackend<B> {
     async fn save(&self, device: &Device) -> StoreResult<()> {
-        if self.current_state().await? != AccountState::Live {
+        // Not read anew: who was never told that there is a device does not mean to replace one.
+        if self.account().state() != AccountState::Live {
             self.make_device(Some(device)).await?;
             return Ok(());
         }
@@ -54,7 +68,8 @@ impl<B: Backend + ?Sized> DeviceStore for SealedBackend<B> {
     }
 
     async fn create(&self) -> StoreResult<i32> {
-        if self.current_state().await? == AccountState::Live {
+        // Not read anew, as in `save`.
+        if self.account().state() == AccountState::Live {
             // A second create must not replace the identity: the inner store answers as it does.
             return self.inner.create().await;
         }

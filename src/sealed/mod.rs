@@ -10,10 +10,9 @@ mod device;
 pub mod exposure;
 mod msg_secret;
 mod open;
-mod options;
 mod protocol;
 mod restore;
-mod rows;
+pub(crate) mod rows;
 mod signal;
 
 use std::future::poll_fn;
@@ -23,13 +22,13 @@ use std::task::Poll;
 
 use wacore::store::traits::Backend;
 
-pub use options::{OnCorrupt, SealOptions};
 pub use restore::{RawRow, Restored};
 pub(crate) use rows::Sealer;
 
 use crate::audit::{AuditEvent, id_text};
 use crate::error::SealError;
 use crate::keyring::Account;
+use crate::options::{OnCorrupt, SealOptions};
 use crate::record::{NONCE_LEN, Nonce, Table};
 use crate::secret;
 
@@ -65,7 +64,7 @@ struct Shared {
     device_row: AtomicBool,
     /// Whether the inner store refused the canary before it had a device row.
     canary_pending: AtomicBool,
-    /// Whether this opener made the inner device row of a device that is not finished.
+    /// Whether it was this opener, of all, that began to make the account's device.
     making: AtomicBool,
     refused: AtomicU64,
 }
@@ -80,7 +79,7 @@ impl<B: ?Sized> Clone for SealedBackend<B> {
 }
 
 impl<B: Backend + ?Sized> SealedBackend<B> {
-    /// Opens `inner` as the sealed store of `account`, with the default options.
+    /// Opens `inner` as the sealed store of `account`, with the keyring's options.
     ///
     /// # Errors
     /// A store is never taken for new, empty or device-less by mistake: [`SealError::Unsealed`] if it
@@ -88,10 +87,11 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
     /// keyring, [`SealError::StoreEmptied`] if the account is live and its device is gone,
     /// [`SealError::Corrupt`], [`SealError::Shredded`], and what the inner store answers.
     pub async fn open(inner: Arc<B>, account: Account) -> Result<Self, SealError> {
-        Self::open_with(inner, account, SealOptions::default()).await
+        let options = account.seal_options().clone();
+        Self::open_with(inner, account, options).await
     }
 
-    /// As [`SealedBackend::open`], with options.
+    /// As [`SealedBackend::open`], with options of its own.
     ///
     /// # Errors
     /// As [`SealedBackend::open`].

@@ -36,10 +36,44 @@ const CANARY_MISFIT: SealError = SealError::Corrupt {
     what: Fault::Canary,
 };
 
+/// How often a store is looked at again because another opener was at work on it.
+const LOOKS: usize = 8;
+
 impl<B: Backend + ?Sized> SealedBackend<B> {
-    /// The table above.
+    /// The table above. Its three columns are read one after the other, so an answer that says the
+    /// store is not what it should be counts only if none of them moved meanwhile: another opener
+    /// may be making the account's device right now.
     pub(super) async fn settle(&self) -> Result<(), SealError> {
-        self.account().reload().await?;
+        let account = self.account();
+        account.reload().await?;
+        let mut looks = 0;
+        loop {
+            looks += 1;
+            let before = (account.state(), account.store_id());
+            let answer = self.look().await;
+            let doubtful = matches!(
+                &answer,
+                Err(SealError::Unsealed { .. }
+                    | SealError::StoreEmptied
+                    | SealError::Corrupt {
+                        table: Table::Canary,
+                        ..
+                    })
+            );
+            if !doubtful || looks == LOOKS {
+                return answer;
+            }
+            account.reload().await?;
+            let device_row = self.inner.exists().await.map_err(SealError::Inner)?;
+            if (account.state(), account.store_id()) == before
+                && device_row == self.shared.device_row.load(Ordering::Acquire)
+            {
+                return answer;
+            }
+        }
+    }
+
+    async fn look(&self) -> Result<(), SealError> {
         if self.account().state() == Shredded {
             return Err(SealError::Shredded);
         }
@@ -80,30 +114,36 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
         self.account().reload().await?;
         let carrier = self.read_device().await?.is_some();
         match (canary, carrier, self.account().state()) {
-            (true, true, Initialising) => self.account().advance(Live).await,
+            (true, true, Initialising) => self.account().advance(Live).await.map(drop),
             (true, true, Live) => Ok(()),
             (_, false, Initialising) => {
+                self.check_plain_device_unused().await?;
                 if !canary {
                     self.put_canary().await?;
                 }
-                // A device that was used is somebody's account in the clear: never sealed over.
-                let plain = self.inner.load().await.map_err(SealError::Inner)?;
-                let unused = plain.is_none_or(|device| {
-                    device.pn.is_none()
-                        && device.lid.is_none()
-                        && device.account.is_none()
-                        && device.push_name.is_empty()
-                });
-                if !unused {
-                    return Err(SealError::Unsealed {
-                        table: Some(Table::Device),
-                    });
-                }
                 self.put_device(&Device::new()).await?;
-                self.account().advance(Live).await
+                self.account().advance(Live).await.map(drop)
             }
             (_, false, Live) => Err(SealError::StoreEmptied),
             _ => Err(CANARY_MISFIT),
+        }
+    }
+
+    /// A plain device that was used is somebody's account in the clear: never sealed over.
+    async fn check_plain_device_unused(&self) -> Result<(), SealError> {
+        let plain = self.inner.load().await.map_err(SealError::Inner)?;
+        let unused = plain.is_none_or(|device| {
+            device.pn.is_none()
+                && device.lid.is_none()
+                && device.account.is_none()
+                && device.push_name.is_empty()
+        });
+        if unused {
+            Ok(())
+        } else {
+            Err(SealError::Unsealed {
+                table: Some(Table::Device),
+            })
         }
     }
 
@@ -161,18 +201,30 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
     /// Goes from a store without a device to a live account. `device`: what to save; a new one if
     /// none. Every step is durable before the next, and `settle` finishes what a crash cuts short.
     /// Answers the inner store's id of the device.
+    ///
+    /// Of all openers only one may do it, or the second's device replaces the one that the first has
+    /// shown to its client already. The account's document decides who: it becomes `initialising`
+    /// once, for one of them.
     pub(super) async fn make_device(&self, device: Option<&Device>) -> Result<i32, SealError> {
         let account = self.account().clone();
         let _creating = account.creating().await;
+        if account.advance(Initialising).await? {
+            self.shared.making.store(true, Ordering::Release);
+        }
+        if account.state() == Initialising && !self.shared.making.load(Ordering::Acquire) {
+            // Somebody else began it: only alone is that a crash, to be finished here.
+            return account.exclusively(self.make(device)).await;
+        }
+        self.make(device).await
+    }
+
+    async fn make(&self, device: Option<&Device>) -> Result<i32, SealError> {
+        let account = self.account();
         account.reload().await?;
         match account.state() {
             New | Initialising => {}
             Live => return self.made_meanwhile(device).await,
             Shredded => return Err(SealError::Shredded),
-        }
-        account.advance(Initialising).await?;
-        if account.state() == Live {
-            return self.made_meanwhile(device).await;
         }
         if self.shared.canary_pending.load(Ordering::Acquire) {
             // Tried again now, and once more when the device row is there.
@@ -201,13 +253,9 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
     async fn make_inner_row(&self, by_create: bool) -> Result<i32, SealError> {
         let mut id = 1;
         if self.inner.exists().await.map_err(SealError::Inner)? {
-            // A row that this opener did not make is another opener's, who is at work: only a crash
-            // is finished, by `settle`.
-            if !self.shared.making.load(Ordering::Acquire) {
-                return Err(SealError::InUse);
-            }
+            // An earlier attempt's, or a plain client's that came in between.
+            self.check_plain_device_unused().await?;
         } else {
-            self.shared.making.store(true, Ordering::Release);
             if by_create {
                 id = self.inner.create().await.map_err(SealError::Inner)?;
             }
@@ -222,14 +270,19 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
         Ok(id)
     }
 
-    /// Another opener of the account made the device first.
+    /// Another opener of the account made the device first, and its client has seen it: only that
+    /// device may be saved.
     async fn made_meanwhile(&self, device: Option<&Device>) -> Result<i32, SealError> {
+        let made = self.read_device().await?.ok_or(SealError::StoreEmptied)?;
         match device {
-            Some(device) => {
+            Some(device)
+                if device.identity_key.public_key.serialize()
+                    == made.identity_key.public_key.serialize() =>
+            {
                 self.put_device(device).await?;
                 Ok(1)
             }
-            None => self.inner.create().await.map_err(SealError::Inner),
+            _ => Err(SealError::AccountExists),
         }
     }
 
@@ -272,6 +325,10 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
         if self.account().state() != Live {
             self.account().reload().await?;
         }
-        Ok(self.account().state())
+        match self.account().state() {
+            // Never "no device": the client would make a new one.
+            Shredded => Err(SealError::Shredded),
+            state => Ok(state),
+        }
     }
 }

@@ -3,8 +3,9 @@
 use crate::blind::TokenColumn;
 use crate::error::SealError;
 use crate::keyring::Account;
+use crate::options::SealOptions;
 use crate::record::{Nonce, Place, Table};
-use crate::sealed::{SealOptions, Sealer};
+use crate::sealed::Sealer;
 use crate::secret;
 
 /// Seals records and makes tokens with an account's keys, without a store.

@@ -14,7 +14,7 @@ pub(crate) use backend::holds_rows;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteKeyring;
 
-use crate::error::Opaque;
+use crate::error::{Opaque, calm};
 
 /// A document's revision: 1 when it is made, one more with each write.
 pub type Revision = u64;
@@ -145,7 +145,7 @@ impl StoreFault {
 
 impl fmt::Display for StoreFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.advice)
+        f.write_str(calm(self.advice))
     }
 }
 

@@ -78,6 +78,9 @@ impl Shared {
                 let made = r2d2::Pool::builder()
                     .max_size(1)
                     .min_idle(Some(0))
+                    // No reaper: its threads would outlive the pool by half a minute.
+                    .max_lifetime(None)
+                    .idle_timeout(None)
                     .connection_timeout(WAIT)
                     .error_handler(Box::new(r2d2::NopErrorHandler))
                     .build_unchecked(manager);
@@ -406,10 +409,17 @@ fn io(error: std::io::Error) -> StoreFault {
 }
 
 fn failed(error: rusqlite::Error) -> StoreFault {
+    let of_another_type = matches!(
+        error,
+        rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)
+    );
     let kind = match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
             StoreFaultKind::Corrupt
         }
+        None if of_another_type => StoreFaultKind::Corrupt,
         _ => StoreFaultKind::Io,
     };
     let advice = match kind {

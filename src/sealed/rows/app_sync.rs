@@ -101,9 +101,11 @@ impl Sealer<'_> {
         value.put(&version.to_le_bytes());
         value.put(hash);
         value.put(&[u8::from(*mac_mismatch_fatal)]);
-        let entries = u32::try_from(index_value_map.len()).map_err(|_| SealError::TooLarge)?;
-        value.put(&entries.to_le_bytes());
-        for (index, mac) in index_value_map {
+        let count = u32::try_from(index_value_map.len()).map_err(|_| SealError::TooLarge)?;
+        value.put(&count.to_le_bytes());
+        let mut entries: Vec<_> = index_value_map.iter().collect();
+        entries.sort_unstable_by_key(|(index, _)| *index);
+        for (index, mac) in entries {
             put_frame(&mut value, index.as_bytes())?;
             put_frame(&mut value, mac)?;
         }
@@ -259,11 +261,17 @@ fn read_state(value: &[u8]) -> Option<HashState> {
         1 => true,
         _ => return None,
     };
-    let entries = reader.u32()?;
+    let count = reader.u32()?;
     let mut index_value_map = HashMap::new();
-    for _ in 0..entries {
-        let index = std::str::from_utf8(reader.frame()?).ok()?.to_owned();
-        index_value_map.insert(index, reader.frame()?.to_vec());
+    let mut last: Option<&str> = None;
+    for _ in 0..count {
+        let index = std::str::from_utf8(reader.frame()?).ok()?;
+        // Ascending, so that each state has one spelling and no index comes twice.
+        if last.is_some_and(|last| last >= index) {
+            return None;
+        }
+        last = Some(index);
+        index_value_map.insert(index.to_owned(), reader.frame()?.to_vec());
     }
     reader.end()?;
     Some(HashState {

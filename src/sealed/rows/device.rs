@@ -143,6 +143,13 @@ impl Sealer<'_> {
         )
     }
 
+    pub(crate) fn open_snapshot(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+        Ok(self
+            .snapshot_record(&self.snapshot_key(name)?, sealed)?
+            .check_name([name.as_bytes()])?
+            .into_value())
+    }
+
     /// The record of the snapshot `key`, whatever its name is.
     pub(crate) fn snapshot_record(&self, key: &str, sealed: &[u8]) -> Result<Opened, SealError> {
         self.open(snapshot_place(&[key.as_bytes()]), sealed)

@@ -19,10 +19,10 @@ pub(crate) use msg_secret::{SECOND_HALF, SecretKey};
 pub(crate) use protocol::MappingKey;
 pub(crate) use signal::SignalTable;
 
-use super::SealOptions;
 use crate::blind::Blind;
 use crate::error::{Fault, SealError};
 use crate::keyring::AccountKeys;
+use crate::options::SealOptions;
 use crate::record::{self, Nonce, Opened, Place, Table};
 
 /// The keys and options that rows are sealed and opened with.
@@ -50,8 +50,13 @@ impl Sealer<'_> {
         )
     }
 
-    fn open(&self, place: Place<'_>, bytes: &[u8]) -> Result<Opened, SealError> {
-        record::open(self.keys.table(place.table)?, &self.keys.ids, place, bytes)
+    fn open(&self, place: Place<'_>, record: &[u8]) -> Result<Opened, SealError> {
+        self.open_owned(place, record.to_vec())
+    }
+
+    /// As [`Self::open`], in the record's own buffer.
+    fn open_owned(&self, place: Place<'_>, record: Vec<u8>) -> Result<Opened, SealError> {
+        record::open(self.keys.table(place.table)?, &self.keys.ids, place, record)
     }
 
     fn blind(&self) -> &Blind {

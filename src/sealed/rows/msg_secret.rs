@@ -69,7 +69,7 @@ impl Sealer<'_> {
         let name: [&str; 3] = [chat, sender, msg_id];
         let key = self.secret_key(name)?;
         let sealed = record::siv_seal(
-            self.keys.table(TABLE)?.newest(),
+            self.keys.table(TABLE)?.newest()?,
             &self.keys.ids,
             TABLE,
             &name.map(str::as_bytes),

@@ -117,7 +117,7 @@ impl Sealer<'_> {
             key: &[lid_key.as_bytes(), phone_key.as_bytes()],
             clear: &[&updated_at.to_le_bytes()],
         };
-        let opened = self.open(place, &of_text(TABLE, learning_source)?)?;
+        let opened = self.open_owned(place, of_text(TABLE, learning_source)?)?;
         let [lid, phone] = opened.name()?;
         let (lid, phone) = (text_part(TABLE, lid)?, text_part(TABLE, phone)?);
         if self.mapping_key(MappingKey::Lid(&lid))? != *lid_key
@@ -259,7 +259,7 @@ impl Sealer<'_> {
         let text = phash
             .as_ref()
             .ok_or(SealError::Unsealed { table: Some(TABLE) })?;
-        let opened = self.open(place(TABLE, &[key.as_bytes()]), &of_text(TABLE, text)?)?;
+        let opened = self.open_owned(place(TABLE, &[key.as_bytes()]), of_text(TABLE, text)?)?;
         check_default(
             TABLE,
             devices.is_empty() && *timestamp == 0 && raw_id.is_none(),

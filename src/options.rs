@@ -1,6 +1,6 @@
 //! What a sealed store does where there is a choice.
 
-use crate::record::{Padding, Table};
+use crate::record::{Padding, Suite, Table};
 
 /// What happens with a row that fails authentication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,20 +16,28 @@ pub enum OnCorrupt {
     TreatAsMissing,
 }
 
-/// Options of a sealed store. The suite is the keyring's, see
-/// [`KeyringOptions::suite`](crate::KeyringOptions::suite).
+/// How rows are sealed and opened. Given to [`KeyringOptions::seal`](crate::KeyringOptions::seal) they
+/// hold for every store of the keyring; [`SealedBackend::open_with`](crate::SealedBackend::open_with)
+/// takes others for one store.
+///
+/// | option | default |
+/// | --- | --- |
+/// | [`suite`](Self::suite) | [`Suite::for_this_machine`] |
+/// | [`on_corrupt`](Self::on_corrupt) | [`OnCorrupt::Fail`] |
+/// | [`padding`](Self::padding) | Padmé for message payloads and snapshots, else a multiple of 64 bytes |
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct SealOptions {
+    pub(crate) suite: Option<Suite>,
     pub(crate) on_corrupt: OnCorrupt,
     /// By [`Table::index`].
     padding: [Padding; Table::ALL.len()],
 }
 
 impl Default for SealOptions {
-    /// [`OnCorrupt::Fail`]; message payloads padded with Padmé, all else to a multiple of 64 bytes.
     fn default() -> Self {
         let mut options = Self {
+            suite: None,
             on_corrupt: OnCorrupt::Fail,
             padding: [Padding::Multiple(64); Table::ALL.len()],
         };
@@ -44,6 +52,13 @@ impl SealOptions {
     /// The defaults.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The suite of a new keyring: of its wraps, and of every data key made in it. An existing
+    /// keyring keeps its own.
+    pub fn suite(mut self, suite: Suite) -> Self {
+        self.suite = Some(suite);
+        self
     }
 
     /// What happens with a row that fails authentication.

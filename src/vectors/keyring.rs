@@ -1,0 +1,161 @@
+//! From a passphrase to the wrapped keys: slots, the root key and documents.
+
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+use super::{Fixed, Inputs, hex_of};
+use crate::keyring::derive::{RootKeys, SlotKeys, WrapKind, WrapPlace};
+use crate::keyring::document::{self, AccountBody, AccountsBody, Body, Envelope, KeyringBody};
+use crate::labels;
+use crate::provider::{Fields, KeyProvider, Passphrase, Recipe, SlotContext};
+use crate::record::{Suite, Table};
+use crate::secret::{self, Key};
+
+impl Inputs<'_> {
+    fn root(&self, number: u32, suite: Suite) -> RootKeys {
+        RootKeys::new(self.0.key("root_key"), number, suite)
+    }
+
+    fn slot(&self, slot: Fixed<'_>, suite: Suite) -> SlotKeys {
+        let context = SlotContext {
+            keyring_id: self.ids().keyring,
+            slot: slot.int("slot"),
+        };
+        SlotKeys::derive(&slot.key("secret"), &context, slot.text("kind"), suite).unwrap()
+    }
+
+    pub(super) fn slot_keys(&self, suite: Suite, given: Fixed<'_>) -> Value {
+        let kind = given.text("kind").as_bytes();
+        let slot_key = secret::expand(
+            &given.key("secret"),
+            &[
+                labels::SLOT,
+                &self.ids().keyring,
+                &given.int::<u32>("slot").to_le_bytes(),
+                &u32::try_from(kind.len()).unwrap().to_le_bytes(),
+                kind,
+            ],
+        );
+        let wrap_key = secret::expand(&slot_key, &[labels::SLOT_WRAP, &[suite.number()]]);
+        json!({
+            "slot_key": hex_of(slot_key.expose_secret()),
+            "commitment": hex_of(self.slot(given, suite).commitment()),
+            "wrap_key": hex_of(wrap_key.expose_secret()),
+        })
+    }
+
+    /// A wrap draws its nonce itself, so the file's bytes are unwrapped: an AEAD gives one ciphertext
+    /// for one key, nonce, associated data and plaintext.
+    pub(super) fn wrap(&self, suite: Suite, given: Fixed<'_>) -> Value {
+        let (kind, account) = match given.text("kind") {
+            "root" => (WrapKind::Root, [0; 16]),
+            "previous_root" => (WrapKind::PreviousRoot, [0; 16]),
+            "data" => (WrapKind::Data, self.ids().account),
+            "blind" => (WrapKind::Blind, self.ids().account),
+            other => panic!("an unknown kind: {other}"),
+        };
+        let place = WrapPlace {
+            keyring: self.ids().keyring,
+            account,
+            table: given
+                .read::<Option<Table>>("table")
+                .map_or(0, Table::number),
+            kind,
+            generation: given.int("generation"),
+            suite: given.read("wrapped_suite"),
+        };
+        let wrapper = match given.at("by").0.as_str() {
+            Some(_) => self.root(2, suite).wrapper,
+            None => self.slot(given.at("by"), suite).wrapper,
+        };
+        let wrapped = given.at("out").bytes("wrapped");
+        let key = wrapper.unwrap(&place, &wrapped).unwrap();
+        assert_eq!(key.expose_secret(), given.key("key").expose_secret());
+        json!({
+            "aad": hex_of(place.aad(suite).unwrap()),
+            "wrapped": hex_of(wrapped),
+        })
+    }
+
+    pub(super) fn root_keys(&self, suite: Suite) -> Value {
+        let root = self.0.key("root_key");
+        let wrap_key = secret::expand(&root, &[labels::WRAP, &[suite.number()]]);
+        let document_key = secret::expand(&root, &[labels::DOCUMENT]);
+        json!({
+            "wrap_key": hex_of(wrap_key.expose_secret()),
+            "document_key": hex_of(document_key.expose_secret()),
+        })
+    }
+
+    pub(super) fn document(&self, suite: Suite, given: Fixed<'_>) -> Value {
+        let (name, text) = (given.text("name"), given.at("out").text("text"));
+        let root = self.root(given.int("root"), suite);
+        let written = match name {
+            document::KEYRING => self.rewrite::<KeyringBody>(&root, name, text),
+            document::ACCOUNTS => self.rewrite::<AccountsBody>(&root, name, text),
+            _ => self.rewrite::<AccountBody>(&root, name, text),
+        };
+        json!({ "text": String::from_utf8(written).unwrap() })
+    }
+
+    /// Reads and verifies a document, and writes what was read.
+    fn rewrite<B: Body>(&self, root: &RootKeys, name: &str, text: &str) -> Vec<u8> {
+        let envelope = Envelope::<B>::read(text.as_bytes()).unwrap();
+        let revision = envelope.body.revision();
+        let body = envelope
+            .verify(root, name, &self.ids().keyring, revision)
+            .unwrap();
+        document::write(&body, root, name).unwrap()
+    }
+
+    pub(super) fn open_keyring(&self, given: Fixed<'_>) -> Value {
+        let envelope = Envelope::<KeyringBody>::read(given.text("text").as_bytes()).unwrap();
+        let body = &envelope.body;
+        let slot = &body.slots[0];
+        let context = SlotContext {
+            keyring_id: body.keyring_id,
+            slot: slot.slot,
+        };
+        let secret = stretched(given.text("passphrase"), &context, &slot.recipe);
+        let keys = SlotKeys::derive(&secret, &context, &slot.kind, body.suite).unwrap();
+        assert!(keys.commits_to(&slot.commitment));
+        let place = WrapPlace::root(body.keyring_id, WrapKind::Root, body.root, body.suite);
+        let root = keys.wrapper.unwrap(&place, &slot.wrapped_root).unwrap();
+        let root = RootKeys::new(root, body.root, body.suite);
+        let (id, revision) = (body.keyring_id, body.revision);
+        let out = hex_of(root.root.expose_secret());
+        envelope
+            .verify(&root, document::KEYRING, &id, revision)
+            .unwrap();
+        json!({ "root_key": out })
+    }
+}
+
+pub(super) fn argon2id(given: Fixed<'_>) -> Value {
+    let mut material = Fields::from([
+        ("algorithm".into(), "argon2id".into()),
+        ("version".into(), "19".into()),
+        ("salt".into(), hex::encode(given.bytes("salt"))),
+    ]);
+    for name in ["m_kib", "passes", "lanes"] {
+        material.insert(name.into(), given.int::<u32>(name).to_string());
+    }
+    let recipe = Recipe {
+        reference: Fields::new(),
+        material,
+    };
+    let context = SlotContext {
+        keyring_id: [0; 16],
+        slot: 0,
+    };
+    let secret = stretched(given.text("passphrase"), &context, &recipe);
+    json!({ "secret": hex_of(secret.expose_secret()) })
+}
+
+fn stretched(passphrase: &str, context: &SlotContext, recipe: &Recipe) -> Key {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(Passphrase::new(passphrase).unwrap_secret(context, recipe))
+        .unwrap()
+}

@@ -1,0 +1,325 @@
+//! The events of a key's whole life, in order, and nothing in them that tells whose it is: an audit
+//! log is read by more people than the store, and a log that holds a label or a path has leaked it.
+
+mod support;
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use sealed_store::{
+    AuditEvent, AuditSink, JsonLinesSink, Keyring, KeyringOptions, SealError, SqliteKeyring, Table,
+    TracingSink,
+};
+use serde_json::Value;
+use support::{Events, Remote, Shelf, Store, eventually, passphrase, raw, refused};
+
+/// Planted in everything that a caller names.
+const CANARY: &str = "canary";
+
+/// A key's life, on a file under a path with a canary in it.
+async fn whole_life(sink: Arc<dyn AuditSink>) -> [String; 2] {
+    let folder = tempfile::Builder::new().prefix(CANARY).tempdir().unwrap();
+    let file = folder.path().join(format!("{CANARY}.db"));
+    let store = || Store(Arc::new(SqliteKeyring::at(&file)));
+    let options = || {
+        KeyringOptions::new()
+            .label(format!("{CANARY} one"))
+            .audit(Arc::clone(&sink))
+    };
+    let first = passphrase("canary-passphrase");
+    let second = passphrase("canary-passphrase-2");
+
+    let keyring = options().create(store(), &first).await.unwrap();
+    let account = keyring.create_account("canary-account").await.unwrap();
+    keyring.account_or_create("canary-account").await.unwrap();
+    keyring
+        .add_slot(&format!("{CANARY} two"), &raw(2))
+        .await
+        .unwrap();
+    let slot = keyring.change_passphrase(1, &first, &second).await.unwrap();
+    keyring.remove_slot(2).await.unwrap();
+    account
+        .rotate_data_keys(&[Table::Session, Table::Device, Table::Session])
+        .await
+        .unwrap();
+    keyring.lock();
+    keyring.lock();
+    refused(keyring.unlock(&first).await);
+    keyring.unlock(&second).await.unwrap();
+    keyring.rotate_root(&[(slot, &second)], &[]).await.unwrap();
+    let ids = [hex::encode(keyring.id()), hex::encode(account.uid())];
+    drop((keyring, account));
+
+    refused(options().open(store(), &first).await);
+    refused(options().open(store(), &Remote::new(CANARY, [1; 32])).await);
+    let keyring = options().open(store(), &second).await.unwrap();
+    keyring.account("canary-account").await.unwrap();
+    keyring.auto_lock(Some(std::time::Duration::ZERO)).unwrap();
+    eventually("closed", || !keyring.is_open()).await;
+    ids
+}
+
+#[tokio::test]
+async fn the_events_of_a_whole_life_come_in_order() {
+    let events = Events::default();
+    let [keyring, account] = whole_life(Arc::new(events.clone())).await;
+    eventually("the last event", || {
+        matches!(
+            events.seen().last(),
+            Some(AuditEvent::KeysWiped { idle: true, .. })
+        )
+    })
+    .await;
+    let reason = SealError::WrongKey.to_string();
+    let generation = |table| AuditEvent::GenerationCreated {
+        account: account.clone(),
+        table,
+        generation: 2,
+    };
+    let opened = |slot| AuditEvent::KeyringOpened {
+        keyring: keyring.clone(),
+        slot,
+    };
+    let refused = |provider: &str| AuditEvent::OpenRefused {
+        keyring: keyring.clone(),
+        provider: provider.into(),
+        reason: reason.clone(),
+    };
+    let wiped = |idle| AuditEvent::KeysWiped {
+        keyring: keyring.clone(),
+        idle,
+    };
+    let account_opened = AuditEvent::AccountOpened {
+        keyring: keyring.clone(),
+        account: account.clone(),
+    };
+    assert_eq!(
+        events.seen(),
+        [
+            AuditEvent::KeyringCreated {
+                keyring: keyring.clone()
+            },
+            AuditEvent::AccountCreated {
+                keyring: keyring.clone(),
+                account: account.clone()
+            },
+            account_opened.clone(),
+            AuditEvent::SlotAdded {
+                keyring: keyring.clone(),
+                slot: 2,
+                provider: "raw-key".into()
+            },
+            AuditEvent::SlotChanged {
+                keyring: keyring.clone(),
+                slot: 3
+            },
+            AuditEvent::SlotRemoved {
+                keyring: keyring.clone(),
+                slot: 2
+            },
+            generation(Table::Session),
+            generation(Table::Device),
+            wiped(false),
+            refused("passphrase"),
+            opened(3),
+            AuditEvent::RootRotationStarted {
+                keyring: keyring.clone(),
+                root: 2
+            },
+            AuditEvent::RootRotationFinished {
+                keyring: keyring.clone(),
+                root: 2
+            },
+            refused("passphrase"),
+            refused("remote"),
+            opened(4),
+            account_opened,
+            wiped(true),
+        ]
+    );
+}
+
+/// A buffer that can be read while a sink holds it.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_line_is_one_object_and_names_nobody() {
+    let written = Shared::default();
+    let sink = Arc::new(JsonLinesSink::new(written.clone()));
+    let before = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let [keyring, account] = whole_life(sink.clone()).await;
+    let text = || String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    eventually("the last event", || text().contains("\"idle\":true")).await;
+    let text = text();
+    assert!(text.ends_with('\n'));
+    assert_eq!(text.lines().count(), 18);
+    for line in text.lines() {
+        let Value::Object(fields) = serde_json::from_str(line).unwrap() else {
+            panic!("{line}");
+        };
+        assert!(fields["time"].as_u64().unwrap() >= before);
+        let event = fields["event"].as_str().unwrap();
+        assert!(!event.is_empty() && event.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+        for (field, id) in [("keyring", &keyring), ("account", &account)] {
+            assert!(fields.get(field).is_none_or(|found| found == id), "{line}");
+        }
+        assert!(fields.contains_key("keyring") || fields.contains_key("account"));
+    }
+    let lower = text.to_lowercase();
+    for canary in [
+        CANARY,
+        "passphrase-2",
+        &hex::encode(CANARY),
+        "one\"",
+        "/tmp",
+    ] {
+        assert!(!lower.contains(canary), "{canary} is in the events");
+    }
+    assert_eq!(sink.failures(), 0);
+}
+
+/// A writer that fails as often as told, and then takes only a part of each line at a time.
+struct Failing {
+    left: usize,
+    flushes: bool,
+    taken: Vec<u8>,
+}
+
+impl Write for Failing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.left > 0 && !self.flushes {
+            self.left -= 1;
+            return Err(io::Error::other("the disk is full"));
+        }
+        let part = bytes.len().min(7);
+        self.taken.extend_from_slice(&bytes[..part]);
+        Ok(part)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        if self.left > 0 && self.flushes {
+            self.left -= 1;
+            return Err(io::Error::other("the disk is full"));
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_fails_is_counted_and_fails_nothing_else() {
+    for flushes in [false, true] {
+        let shelf = Shelf::backend();
+        let sink = Arc::new(JsonLinesSink::new(Failing {
+            left: 3,
+            flushes,
+            taken: Vec::new(),
+        }));
+        let keyring = KeyringOptions::new()
+            .audit(sink.clone())
+            .create(shelf.store(), &raw(1))
+            .await
+            .unwrap();
+        keyring.create_account("1").await.unwrap();
+        assert_eq!(sink.failures(), 3);
+        keyring.add_slot("two", &raw(2)).await.unwrap();
+        keyring.remove_slot(2).await.unwrap();
+        assert_eq!(sink.failures(), 3);
+        drop(keyring);
+        let Ok(sink) = Arc::try_unwrap(sink) else {
+            panic!("the keyring keeps its sink");
+        };
+        let text = String::from_utf8(sink.into_inner().taken).unwrap();
+        let expected = if flushes { 5 } else { 2 };
+        assert_eq!(text.lines().count(), expected, "{text}");
+        for line in text.lines() {
+            serde_json::from_str::<Value>(line).unwrap();
+        }
+    }
+}
+
+/// A subscriber that keeps what it is given, as little as it takes.
+#[derive(Clone, Default)]
+struct Collecting(Arc<Mutex<Vec<(String, tracing::Level, String)>>>);
+
+struct Text<'a>(&'a mut String);
+
+impl tracing::field::Visit for Text<'_> {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        use std::fmt::Write as _;
+        write!(self.0, "{field}={value:?} ").unwrap();
+    }
+}
+
+impl tracing::Subscriber for Collecting {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut text = String::new();
+        event.record(&mut Text(&mut text));
+        let metadata = event.metadata();
+        self.0
+            .lock()
+            .unwrap()
+            .push((metadata.target().to_owned(), *metadata.level(), text));
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// The default sink. On a runtime of one thread, so that the subscriber of this thread sees all but
+/// what the idle watcher says.
+#[test]
+fn the_tracing_sink_emits_each_event() {
+    let collected = Collecting::default();
+    let subscriber = collected.clone();
+    tracing::subscriber::with_default(subscriber, || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(async {
+                whole_life(Arc::new(TracingSink)).await;
+                // And it is what a keyring that was not told otherwise uses.
+                let shelf = Shelf::backend();
+                drop(Keyring::create(shelf.store(), &raw(1)).await.unwrap());
+            });
+    });
+    let collected = collected.0.lock().unwrap();
+    let events: Vec<_> = collected
+        .iter()
+        .filter(|(target, ..)| target == "sealed_store::audit")
+        .collect();
+    assert_eq!(events.len(), 17 + 1);
+    for (_, level, text) in &events {
+        let refused = text.contains("OpenRefused");
+        let expected = if refused {
+            tracing::Level::WARN
+        } else {
+            tracing::Level::INFO
+        };
+        assert_eq!(*level, expected, "{text}");
+    }
+    // Nothing that any part of the library emits names anybody.
+    for (_, _, text) in collected.iter() {
+        assert!(!text.to_lowercase().contains(CANARY), "{text}");
+    }
+}

@@ -1,0 +1,93 @@
+//! A test binary that runs a part of itself as another process: a helper test that does nothing
+//! unless [`JOB`] is set, and says what it did in lines that begin with `@ `.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{self, Command, Stdio};
+
+/// What the helper is to do.
+const JOB: &str = "SEALED_STORE_TEST_JOB";
+
+/// The helper's job, if this process is a child.
+pub fn job() -> Option<Vec<String>> {
+    let job = std::env::var(JOB).ok()?;
+    Some(job.split('\n').map(str::to_owned).collect())
+}
+
+/// Says something to the parent.
+pub fn say(line: &str) {
+    println!("@ {line}");
+}
+
+/// Waits for the parent's next line.
+pub fn hear() -> String {
+    let mut line = String::new();
+    std::io::stdin()
+        .read_line(&mut line)
+        .expect("the parent speaks");
+    line.trim_end().to_owned()
+}
+
+/// A running child.
+pub struct Child {
+    process: process::Child,
+    output: BufReader<process::ChildStdout>,
+}
+
+impl Child {
+    /// Runs the test `helper` of this binary, alone, with this job.
+    pub fn run(helper: &str, job: &[&str]) -> Self {
+        let binary = std::env::current_exe().expect("a test has a binary");
+        let mut process = Command::new(binary)
+            .args(["--exact", helper, "--nocapture"])
+            .env(JOB, job.join("\n"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a child starts");
+        let output = BufReader::new(process.stdout.take().expect("its output is piped"));
+        Self { process, output }
+    }
+
+    /// The next thing that it says; `None` once it has ended.
+    pub fn next(&mut self) -> Option<String> {
+        loop {
+            let mut line = String::new();
+            if self.output.read_line(&mut line).expect("its output reads") == 0 {
+                return None;
+            }
+            // The last line of a killed child may be cut short: then it was not said.
+            if let (Some((_, said)), true) = (line.split_once("@ "), line.ends_with('\n')) {
+                return Some(said.trim_end().to_owned());
+            }
+        }
+    }
+
+    /// Says something to it.
+    pub fn tell(&mut self, line: &str) {
+        let input = self.process.stdin.as_mut().expect("its input is piped");
+        writeln!(input, "{line}").expect("it listens");
+    }
+
+    /// Hands its input over whole, and closes it.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        let mut input = self.process.stdin.take().expect("its input is piped");
+        input.write_all(bytes).expect("it listens");
+    }
+
+    /// SIGKILL, and what it had said before that was not heard yet.
+    pub fn kill(mut self) -> Vec<String> {
+        self.process.kill().expect("it can be killed");
+        let rest = std::iter::from_fn(|| self.next()).collect();
+        self.process.wait().expect("it is gone");
+        rest
+    }
+
+    /// Waits for its end, which must be a success, and gives what it said last.
+    pub fn finish(mut self) -> Vec<String> {
+        let rest: Vec<_> = std::iter::from_fn(|| self.next()).collect();
+        let status = self.process.wait().expect("it ends");
+        assert!(status.success(), "the child failed after saying {rest:?}");
+        rest
+    }
+}

@@ -1,0 +1,191 @@
+//! A plain store and a sealed one of the same kind, and what is done to the sealed one alone.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use sealed_store::{BackendKeyring, Keyring, SealError, SealedBackend, SqliteKeyring, Table};
+use tempfile::TempDir;
+use wacore::store::InMemoryBackend;
+use wacore::store::traits::Backend;
+
+use super::args::EPOCH;
+use super::clock;
+use super::exceptions::Kind;
+use crate::common::{raw_key, sqlite};
+
+/// The two stores.
+pub struct Pair {
+    pub plain: Arc<dyn Backend>,
+    /// `None` only while it is reopened.
+    opened: Option<Opened>,
+    home: Home,
+}
+
+/// The sealed side.
+struct Opened {
+    sealed: SealedBackend<dyn Backend>,
+    keyring: Keyring,
+}
+
+/// What outlives the closing of the sealed side.
+enum Home {
+    Memory {
+        inner: Arc<InMemoryBackend>,
+        keys: BackendKeyring<InMemoryBackend>,
+    },
+    Sqlite(Box<Files>),
+}
+
+/// Two files, and connections that see in them what no method reads.
+struct Files {
+    folder: TempDir,
+    plain: Connection,
+    sealed: Connection,
+}
+
+const PLAIN_FILE: &str = "plain.db";
+const SEALED_FILE: &str = "sealed.db";
+
+/// A time after all of the test's, and before any that a machine's clock shows today.
+const BEFORE_REAL_NOW: i64 = EPOCH + 1_000_000;
+
+/// What the traits write and never read: each answers with rows that must be the same on both sides.
+const UNREAD: &[&str] = &[
+    "SELECT id, uploaded FROM prekeys ORDER BY id",
+    "SELECT version, count(*) FROM app_state_mutation_macs GROUP BY version ORDER BY version",
+    "SELECT created_at, count(*) FROM sent_messages GROUP BY created_at ORDER BY created_at",
+    "SELECT inserted_at, count(*) FROM pending_inbound_messages GROUP BY inserted_at ORDER BY inserted_at",
+];
+
+impl Pair {
+    pub async fn new(kind: Kind) -> Self {
+        let (plain, home): (Arc<dyn Backend>, Home) = match kind {
+            Kind::Memory => {
+                let keys = BackendKeyring::new(Arc::new(InMemoryBackend::new()));
+                let inner = Arc::new(InMemoryBackend::new());
+                (
+                    Arc::new(InMemoryBackend::new()),
+                    Home::Memory { inner, keys },
+                )
+            }
+            Kind::Sqlite => {
+                let folder = tempfile::tempdir().expect("a temporary folder");
+                let plain = sqlite(&folder.path().join(PLAIN_FILE)).await;
+                // Makes the file, so that it can be connected to.
+                drop(sqlite(&folder.path().join(SEALED_FILE)).await);
+                let files = Files {
+                    plain: connect(&folder.path().join(PLAIN_FILE)),
+                    sealed: connect(&folder.path().join(SEALED_FILE)),
+                    folder,
+                };
+                (plain, Home::Sqlite(Box::new(files)))
+            }
+        };
+        let mut pair = Self {
+            plain,
+            opened: None,
+            home,
+        };
+        pair.reopen().await;
+        pair
+    }
+
+    /// Closes the sealed side, its keyring and (if it is a file) its inner store, and opens all anew.
+    pub async fn reopen(&mut self) {
+        self.opened = None;
+        let (inner, keyring): (Arc<dyn Backend>, _) = match &self.home {
+            Home::Memory { inner, keys } => {
+                let keyring = Keyring::open_or_create(keys.clone(), &raw_key()).await;
+                (Arc::clone(inner) as _, keyring)
+            }
+            Home::Sqlite(files) => {
+                let path = files.folder.path().join(SEALED_FILE);
+                let inner = sqlite(&path).await;
+                let keyring = Keyring::open_or_create(SqliteKeyring::at(&path), &raw_key()).await;
+                (inner as _, keyring)
+            }
+        };
+        let keyring = keyring.expect("the keyring opens");
+        let account = keyring.account_or_create("1").await.expect("an account");
+        let sealed = SealedBackend::open(inner, account)
+            .await
+            .expect("the sealed store opens");
+        self.opened = Some(Opened { sealed, keyring });
+    }
+
+    fn opened(&self) -> &Opened {
+        self.opened.as_ref().expect("the sealed store is open")
+    }
+
+    pub fn sealed(&self) -> &SealedBackend<dyn Backend> {
+        &self.opened().sealed
+    }
+
+    pub fn is_locked(&self) -> bool {
+        !self.opened().keyring.is_open()
+    }
+
+    pub fn lock(&self) {
+        self.opened().keyring.lock();
+    }
+
+    pub async fn unlock(&self) {
+        let unlocked = self.opened().keyring.unlock(&raw_key()).await;
+        unlocked.expect("the keyring opens again");
+    }
+
+    pub async fn rotate(&self, tables: &[Table]) -> Result<(), SealError> {
+        self.sealed().account().rotate_data_keys(tables).await
+    }
+
+    /// Gives rows that SQLite stamped with its own time the test's time, as if that had been its time.
+    pub fn settle_time(&self) {
+        let Home::Sqlite(files) = &self.home else {
+            return;
+        };
+        for connection in [&files.plain, &files.sealed] {
+            for (table, column) in [
+                ("sent_messages", "created_at"),
+                ("pending_inbound_messages", "inserted_at"),
+            ] {
+                let statement = format!("UPDATE {table} SET {column} = ?1 WHERE {column} > ?2");
+                connection
+                    .prepare_cached(&statement)
+                    .and_then(|mut update| update.execute([clock::now(), BEFORE_REAL_NOW]))
+                    .expect("the time is set");
+            }
+        }
+    }
+
+    /// Compares what the traits write and never read. Answers what differs.
+    pub fn compare_unread(&self) -> Result<(), String> {
+        let Home::Sqlite(files) = &self.home else {
+            return Ok(());
+        };
+        self.settle_time();
+        for query in UNREAD {
+            let (plain, sealed) = (rows(&files.plain, query), rows(&files.sealed, query));
+            if plain != sealed {
+                return Err(format!("{query}: plain {plain:?}, sealed {sealed:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn connect(path: &Path) -> Connection {
+    let connection = Connection::open(path).expect("a connection to the file");
+    connection
+        .busy_timeout(std::time::Duration::from_secs(30))
+        .expect("it waits");
+    connection
+}
+
+fn rows(connection: &Connection, query: &str) -> Vec<(i64, i64)> {
+    let mut statement = connection
+        .prepare_cached(query)
+        .expect("the table is there");
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+    rows.and_then(Iterator::collect).expect("its rows are read")
+}
