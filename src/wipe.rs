@@ -6,7 +6,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// Bytes of stack that the deepest cipher call of this crate uses, with room to spare; the memory
 /// test fails when this is too small.
-const STACK: usize = 8 * 1024;
+const STACK: usize = 64 * 1024;
 
 /// Overwrites the stack below the caller. Ciphers and hashes leave round keys and midstates there,
 /// because Rust moves values by copying them. Call it after a secret computation that was made in a
