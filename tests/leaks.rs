@@ -365,7 +365,7 @@ async fn errors_and_events_name_nothing() {
     }
     let other = folder.path().join("other.db");
     let keyring = common::file_keyring(&other).await;
-    collected.error(&keyring.account(&name).await.err().expect("there is none"));
+    collected.error(&keyring.account(&name).await.expect_err("there is none"));
 
     let texts = [collected.text(), audit.text()].concat();
     for part in [

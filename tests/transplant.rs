@@ -288,7 +288,7 @@ async fn no_store_opens_with_the_device_of_another() {
             assert_eq!(read(&world.store, sample).await, Read::Refused(MOVED));
             let inner = world.store.inner().clone();
             let opened = SealedBackend::open(inner, world.account.clone()).await;
-            assert_eq!(why(&opened.err().expect("refused")), MOVED);
+            assert_eq!(why(&opened.expect_err("refused")), MOVED);
         }
         own.write(&world.file);
     }

@@ -98,7 +98,7 @@ async fn main() -> Result<()> {
     println!("\n3. A wrong passphrase\n");
     match open_keyring(&sealed, "correct horse battery stable").await {
         Err(error) => match error.downcast_ref::<SealError>() {
-            Some(SealError::WrongKey) => println!("  refused: {error}"),
+            Some(SealError::WrongKey) => println!("  refused: {error:#}"),
             _ => return Err(error.context("a wrong passphrase gave another error")),
         },
         Ok(_) => anyhow::bail!("a wrong passphrase opened the keyring"),
@@ -128,7 +128,7 @@ async fn main() -> Result<()> {
             println!("    FOUND: {what}");
         }
         ensure!(
-            found.is_empty() != expected,
+            found.len() == if expected { all } else { 0 },
             "the search must find all in the clear and nothing sealed"
         );
     }

@@ -379,7 +379,7 @@ fn times(a: u8, b: u8) -> u8 {
     let mut product = 0;
     for bit in (0..8).rev() {
         let carry = product >> 7;
-        product = product << 1 ^ carry * 0x1b;
+        product = (product << 1) ^ (carry * 0x1b);
         product ^= (b >> bit & 1) * a;
     }
     product
