@@ -163,7 +163,7 @@ async fn every_bit_of_the_canary_matters() {
         let placed = world.canary.with_carrier(&altered);
         placed.place(&*inner).await.unwrap();
         let error = SealedBackend::open(Arc::clone(&inner), world.account.clone()).await;
-        let found = why(&error.err().expect("refused"));
+        let found = why(&error.expect_err("refused"));
         let expected = match (altered.get(LINE..CLEAR), altered.get(..LINE)) {
             (_, line) if line != row.get(..LINE) => Why::Corrupt(Fault::Canary),
             (None, _) => Why::Corrupt(Fault::Length),
