@@ -289,7 +289,10 @@ async fn a_plain_row_among_sealed_ones_is_told() {
     sealed.put_tc_token("1@lid", &token).await.unwrap();
     inner.put_tc_token("2@lid", &token).await.unwrap();
     let error = sealed.get_all_tc_token_jids().await.unwrap_err();
-    println!("a plain token's name: {:?}", ours(&error));
+    assert!(
+        matches!(ours(&error), SealError::Corrupt { .. }),
+        "{error:?}"
+    );
     assert!(sealed.get_tc_token("1@lid").await.unwrap().is_some());
     assert!(sealed.get_tc_token("2@lid").await.unwrap().is_none());
 }
@@ -342,6 +345,8 @@ async fn a_running_client_under_lock_fails_whole_and_a_rebuilt_one_goes_on() {
         SealError::NotOpen
     ));
     // No new client is made of it, and above all no new device.
+    closed(&asked.exists().await.unwrap_err());
+    closed(&asked.load().await.err().unwrap());
     closed(&PersistenceManager::new(asked.clone()).await.err().unwrap());
     match offline_bot(asked.clone()).await.err().unwrap() {
         BotBuilderError::Store(error) => closed(&error),
