@@ -1,23 +1,19 @@
 //! One account: its document, its keys in memory, and their generations.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use super::derive::{RootKeys, WrapKind, WrapPlace};
-use super::document::{
-    ACCOUNTS, AccountBody, AccountState, AccountsBody, KeyEntry, KeyKind, KeyState,
-    account_document,
-};
+use super::core::{CONFLICT_TRIES, Core};
+use super::derive::RootKeys;
+use super::document::{ACCOUNTS, AccountBody, AccountState, AccountsBody, account_document};
+use super::generation::{AccountKeys, entry, rewrap};
 use super::store::Revision;
-use super::{CONFLICT_TRIES, Core, Keyring, now};
 use crate::audit::{AuditEvent, AuditSink, id_text};
-use crate::blind::Blind;
 use crate::error::SealError;
 use crate::options::SealOptions;
-use crate::record::{DataKey, Ids, Suite, Table, TableKeys};
-use crate::secret::{self, Key};
+use crate::record::Table;
+use crate::secret;
 use crate::wipe;
 
 /// How often unknown generations may cause an account's document to be read again, in one pause: rows
@@ -29,11 +25,11 @@ const REFRESH_PAUSE: Duration = Duration::from_millis(100);
 /// [`SealedBackend::open`](crate::SealedBackend::open).
 #[derive(Clone)]
 pub struct Account {
-    shared: Arc<AccountShared>,
+    pub(super) shared: Arc<AccountShared>,
 }
 
 pub(super) struct AccountShared {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     name: String,
     uid: [u8; 16],
     /// Held for synchronous work only, never across an await.
@@ -51,153 +47,6 @@ struct Loaded {
     store_id: Option<[u8; 16]>,
     /// `None` while the keyring is not open.
     keys: Option<Box<AccountKeys>>,
-}
-
-/// The expanded keys of an open account.
-pub(crate) struct AccountKeys {
-    pub(crate) ids: Ids,
-    pub(crate) blind: Blind,
-    /// By [`Table::index`].
-    pub(crate) tables: Vec<TableKeys>,
-}
-
-impl AccountKeys {
-    pub(crate) fn table(&self, table: Table) -> Result<&TableKeys, SealError> {
-        self.tables.get(table.index()).ok_or(SealError::NotOpen)
-    }
-
-    /// Unwraps every key of `body`, which `root` signed.
-    fn unwrap(body: &AccountBody, root: &RootKeys) -> Result<Self, SealError> {
-        let ids = Ids {
-            keyring: body.keyring_id,
-            account: body.uid,
-        };
-        let mut by_table: BTreeMap<Table, Vec<DataKey>> = BTreeMap::new();
-        let mut blind = None;
-        check_keys(body)?;
-        for entry in &body.keys {
-            let place = place(body, entry)?;
-            let Some(wrapped) = &entry.wrapped else {
-                continue;
-            };
-            let active = entry.state == KeyState::Active;
-            let key = root.wrapper.unwrap(&place, wrapped)?;
-            match entry.table {
-                Some(table) => {
-                    let key = DataKey::new(table, entry.generation, entry.suite, active, &key);
-                    by_table.entry(table).or_default().push(key);
-                }
-                None if active => blind = Some(Blind::new(ids, &key)?),
-                None => {}
-            }
-        }
-        Ok(Self {
-            ids,
-            blind: blind.ok_or(SealError::CorruptKeyring {
-                what: "the account has no blind key",
-            })?,
-            tables: Table::ALL
-                .into_iter()
-                .map(|table| TableKeys::new(table, by_table.remove(&table).unwrap_or_default()))
-                .collect(),
-        })
-    }
-}
-
-/// What must hold of the key entries, so that no writer's mistake makes a key seal that must not.
-fn check_keys(body: &AccountBody) -> Result<(), SealError> {
-    let corrupt = |what| Err(SealError::CorruptKeyring { what });
-    let mut seen = BTreeSet::new();
-    let mut newest: BTreeMap<Option<Table>, u32> = BTreeMap::new();
-    for entry in &body.keys {
-        if entry.generation == 0 || !seen.insert((entry.table, entry.generation)) {
-            return corrupt("a key's generation is zero, or used twice");
-        }
-        if entry.wrapped.is_none() != (entry.state == KeyState::Destroyed) {
-            return corrupt("a key is there and marked as destroyed, or the other way round");
-        }
-        let newest = newest.entry(entry.table).or_default();
-        *newest = entry.generation.max(*newest);
-    }
-    for entry in &body.keys {
-        if entry.state == KeyState::Active && newest.get(&entry.table) != Some(&entry.generation) {
-            return corrupt("an old generation is marked as the active one");
-        }
-    }
-    Ok(())
-}
-
-/// The whole place of a wrapped key; checks that the entry makes sense.
-fn place(body: &AccountBody, entry: &KeyEntry) -> Result<WrapPlace, SealError> {
-    let (kind, table) = match (entry.kind, entry.table) {
-        (KeyKind::Data, Some(table)) => (WrapKind::Data, table.number()),
-        (KeyKind::Blind, None) => (WrapKind::Blind, 0),
-        _ => {
-            return Err(SealError::CorruptKeyring {
-                what: "a key entry names a table where it must not, or none where it must",
-            });
-        }
-    };
-    Ok(WrapPlace {
-        keyring: body.keyring_id,
-        account: body.uid,
-        table,
-        kind,
-        generation: entry.generation,
-        suite: entry.suite,
-    })
-}
-
-/// Wraps `key` as a new active entry.
-fn entry(
-    body: &AccountBody,
-    root: &RootKeys,
-    table: Option<Table>,
-    generation: u32,
-    suite: Suite,
-    key: &Key,
-) -> Result<KeyEntry, SealError> {
-    let mut entry = KeyEntry {
-        kind: if table.is_some() {
-            KeyKind::Data
-        } else {
-            KeyKind::Blind
-        },
-        table,
-        generation,
-        suite,
-        state: KeyState::Active,
-        created: now(),
-        retired: None,
-        wrapped: None,
-    };
-    let wrapped = root.wrapper.wrap(&place(body, &entry)?, key)?;
-    entry.wrapped = Some(wrapped.try_into().map_err(|_| SealError::TooLarge)?);
-    Ok(entry)
-}
-
-/// Puts a body that another root signed under `new`: every key is unwrapped and wrapped again.
-pub(super) fn rewrap(
-    body: &mut AccountBody,
-    old: &RootKeys,
-    new: &RootKeys,
-) -> Result<(), SealError> {
-    for index in 0..body.keys.len() {
-        let Some(entry) = body.keys.get(index) else {
-            continue;
-        };
-        let Some(wrapped) = &entry.wrapped else {
-            continue;
-        };
-        let place = place(body, entry)?;
-        let key = old.wrapper.unwrap(&place, wrapped)?;
-        let again = new.wrapper.wrap(&place, &key)?;
-        if let Some(entry) = body.keys.get_mut(index) {
-            entry.wrapped = Some(again.try_into().map_err(|_| SealError::TooLarge)?);
-        }
-    }
-    body.root = new.number;
-    Ok(())
 }
 
 impl AccountShared {
@@ -251,7 +100,7 @@ impl AccountShared {
 
     /// Reads the document, lets `change` alter it, and writes it durably, again and again while
     /// another process changes it first. `change` answers `false` where nothing is to be written.
-    async fn change(
+    pub(super) async fn change(
         &self,
         mut change: impl FnMut(&mut AccountBody, &RootKeys) -> Result<bool, SealError>,
     ) -> Result<(), SealError> {
@@ -451,53 +300,6 @@ impl Account {
         self.loaded().state
     }
 
-    /// Gives `tables` new data keys: the new generation is durable before anything is sealed under
-    /// it. Rows sealed before still open; they are resealed by the lifecycle tools.
-    ///
-    /// # Errors
-    /// If the keyring is not open, or its store fails; the old keys stay in use then.
-    pub async fn rotate_data_keys(&self, tables: &[Table]) -> Result<(), SealError> {
-        let suite = self.shared.core.with_open(|open| Ok(open.suite))?;
-        let mut made = Vec::new();
-        self.shared
-            .change(|body, root| {
-                made.clear();
-                for table in tables {
-                    if made.iter().any(|(done, _)| done == table) {
-                        continue;
-                    }
-                    let newest = body
-                        .keys
-                        .iter()
-                        .filter(|key| key.table == Some(*table))
-                        .map(|key| key.generation)
-                        .max()
-                        .unwrap_or(0);
-                    let generation = newest.checked_add(1).ok_or(SealError::TooLarge)?;
-                    for key in &mut body.keys {
-                        if key.table == Some(*table) && key.state == KeyState::Active {
-                            key.state = KeyState::Retained;
-                            key.retired = Some(now());
-                        }
-                    }
-                    let key = secret::random_key()?;
-                    let entry = entry(body, root, Some(*table), generation, suite, &key)?;
-                    body.keys.push(entry);
-                    made.push((*table, generation));
-                }
-                Ok(!made.is_empty())
-            })
-            .await?;
-        for (table, generation) in made {
-            self.audit().record(&AuditEvent::GenerationCreated {
-                account: id_text(&self.uid()),
-                table,
-                generation,
-            });
-        }
-        Ok(())
-    }
-
     fn loaded(&self) -> std::sync::RwLockReadGuard<'_, Loaded> {
         self.shared
             .loaded
@@ -621,24 +423,6 @@ impl Account {
     }
 }
 
-impl Keyring {
-    /// [`Account::rotate_data_keys`] for every account of the keyring, one after the other.
-    ///
-    /// # Errors
-    /// As there; accounts before the failing one have their new keys already.
-    pub async fn rotate_data_keys(&self, tables: &[Table]) -> Result<(), SealError> {
-        for name in self.accounts().await? {
-            match self.account(&name).await {
-                Ok(account) => account.rotate_data_keys(tables).await?,
-                // Listed and not made: a crash between the two. Shredded: nothing to rotate.
-                Err(SealError::UnknownAccount | SealError::Shredded) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-}
-
 impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Account")
@@ -656,6 +440,7 @@ mod tests {
     use wacore::store::InMemoryBackend;
 
     use super::*;
+    use crate::keyring::Keyring;
     use crate::keyring::store::BackendKeyring;
     use crate::provider::RawKey;
 

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Core, Keyring};
+use super::Keyring;
+use super::core::Core;
 use crate::error::SealError;
 
 /// How long the watcher sleeps at most, so that a machine that was suspended past the deadline wipes

@@ -8,39 +8,34 @@
 //! ```
 
 mod account;
+mod core;
 pub(crate) mod derive;
 pub(crate) mod document;
+mod generation;
 mod idle;
 mod options;
 mod rotate;
 mod slot;
 pub(crate) mod store;
+mod unlock;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, PoisonError};
 
 pub use account::Account;
-pub(crate) use account::AccountKeys;
 pub use document::AccountState;
+pub(crate) use generation::AccountKeys;
 pub use options::KeyringOptions;
 pub use slot::SlotInfo;
 
-use crate::audit::{AuditEvent, AuditSink, id_text};
+use self::core::{Core, WipeUnlessDone};
+use crate::audit::{AuditEvent, id_text};
 use crate::error::SealError;
-use crate::options::SealOptions;
-use crate::provider::{KeyProvider, ProviderError, ProviderErrorKind, SlotContext};
-use crate::record::Suite;
-use account::AccountShared;
-use derive::{RootKeys, SlotKeys, WrapKind, WrapPlace};
-use document::{
-    ACCOUNTS, AccountsBody, Body, Envelope, KEYRING, KeyringBody, MAX_SLOTS, SlotEntry,
-};
-use store::{KeyringStore, LockGuard, LockMode, Revision, StoreFault, StoreFaultKind};
-
-/// How often a change is tried again when another process changed the same document first.
-const CONFLICT_TRIES: usize = 8;
+use crate::provider::{KeyProvider, ProviderError, ProviderErrorKind};
+use document::{ACCOUNTS, AccountsBody, KEYRING};
+use store::{KeyringStore, Revision, StoreFault, StoreFaultKind};
+use unlock::{Wanted, unlock_document};
 
 /// An open keyring. Cheap to clone; all clones share one set of keys, so one key derivation serves
 /// every account of a process.
@@ -66,86 +61,6 @@ const CONFLICT_TRIES: usize = 8;
 #[derive(Clone)]
 pub struct Keyring {
     core: Arc<Core>,
-}
-
-/// What all clones and accounts of a keyring share.
-pub(crate) struct Core {
-    store: Arc<dyn KeyringStore>,
-    audit: Arc<dyn AuditSink>,
-    seal: SealOptions,
-    id: [u8; 16],
-    pins: BTreeMap<String, Revision>,
-    /// `None` while the keyring is not open. Held for synchronous work only, never across an await.
-    open: RwLock<Option<Open>>,
-    accounts: Mutex<BTreeMap<String, Weak<AccountShared>>>,
-    guard: Mutex<Option<LockGuard>>,
-    /// Whose turn it is to change how the keyring is held. Taken before `changing`, never after it.
-    holding: async_lock::Mutex<()>,
-    /// Serialises this process's changes, so that they do not conflict with each other.
-    changing: async_lock::Mutex<()>,
-    idle: idle::Idle,
-}
-
-/// The keys of an open keyring.
-struct Open {
-    suite: Suite,
-    slot: u32,
-    root: RootKeys,
-    /// Present while an interrupted root rotation waits to be finished.
-    previous: Option<RootKeys>,
-    /// New roots whose write nobody confirmed: its future was dropped, or the store failed. One of
-    /// them may be durable, and then it is met in the documents.
-    unconfirmed: Vec<Unconfirmed>,
-}
-
-/// A new root that may or may not have replaced the present one.
-struct Unconfirmed {
-    root: RootKeys,
-    /// The slot that this opener came in through, as numbered under it.
-    slot: u32,
-}
-
-impl Open {
-    /// The root that signed a document.
-    fn root_of(&self, number: u32) -> Result<&RootKeys, SealError> {
-        if number == self.root.number {
-            return Ok(&self.root);
-        }
-        match &self.previous {
-            Some(previous) if previous.number == number => return Ok(previous),
-            _ => {}
-        }
-        match self
-            .unconfirmed
-            .iter()
-            .find(|new| new.root.number == number)
-        {
-            Some(new) => Ok(&new.root),
-            _ if number > self.root.number => Err(SealError::RootChanged),
-            _ => Err(SealError::CorruptKeyring {
-                what: "it belongs to a root key that is gone",
-            }),
-        }
-    }
-
-    fn is_unconfirmed(&self, number: u32) -> bool {
-        self.unconfirmed.iter().any(|new| new.root.number == number)
-    }
-
-    /// Makes an unconfirmed root, now known to be durable, the root. `false` if there is none.
-    fn confirm(&mut self, number: u32) -> bool {
-        let found = self
-            .unconfirmed
-            .iter()
-            .position(|new| new.root.number == number);
-        let Some(position) = found else { return false };
-        let new = self.unconfirmed.swap_remove(position);
-        self.previous = Some(std::mem::replace(&mut self.root, new.root));
-        self.slot = new.slot;
-        // The others were written against a revision that is gone.
-        self.unconfirmed.clear();
-        true
-    }
 }
 
 impl Keyring {
@@ -314,253 +229,6 @@ impl Keyring {
     }
 }
 
-impl Core {
-    fn open_mut(&self) -> std::sync::RwLockWriteGuard<'_, Option<Open>> {
-        self.open.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Runs synchronous work with the keys.
-    fn with_open<T>(
-        &self,
-        work: impl FnOnce(&Open) -> Result<T, SealError>,
-    ) -> Result<T, SealError> {
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        work(open.as_ref().ok_or(SealError::NotOpen)?)
-    }
-
-    pub(crate) fn audit(&self) -> &dyn AuditSink {
-        &*self.audit
-    }
-
-    fn wipe(&self, idle: bool) {
-        let was_open = self.open_mut().take().is_some();
-        for account in self.live_accounts() {
-            account.wipe();
-        }
-        if was_open {
-            self.audit.record(&AuditEvent::KeysWiped {
-                keyring: id_text(&self.id),
-                idle,
-            });
-        }
-    }
-
-    fn live_accounts(&self) -> Vec<Arc<AccountShared>> {
-        self.accounts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .filter_map(Weak::upgrade)
-            .collect()
-    }
-
-    /// Takes the keyring shared, unless this opener holds it already. (It does not only after an
-    /// exclusive piece of work whose future was dropped.) Somebody else may have had it alone in
-    /// between: a root that was rotated meanwhile is met here, before anything is written.
-    async fn ensure_shared(&self) -> Result<(), SealError> {
-        if self.guard_mut().is_some() {
-            return Ok(());
-        }
-        // Exclusive work of this process, if there is any, comes to its end first.
-        let _turn = self.holding.lock().await;
-        self.take_shared().await
-    }
-
-    async fn take_shared(&self) -> Result<(), SealError> {
-        if self.guard_mut().is_some() {
-            return Ok(());
-        }
-        let guard = self.store.lock(LockMode::Shared).await?;
-        match self.read::<KeyringBody>(KEYRING).await {
-            Ok(Some(_)) | Err(SealError::NotOpen) => {}
-            Ok(None) => return Err(SealError::NoKeyring),
-            Err(error) => return Err(error),
-        }
-        *self.guard_mut() = Some(guard);
-        Ok(())
-    }
-
-    /// Takes the keyring shared, for work that reads every document anew.
-    async fn hold_shared(&self) -> Result<(), SealError> {
-        let _turn = self.holding.lock().await;
-        if self.guard_mut().is_some() {
-            return Ok(());
-        }
-        let guard = self.store.lock(LockMode::Shared).await?;
-        *self.guard_mut() = Some(guard);
-        Ok(())
-    }
-
-    fn guard_mut(&self) -> std::sync::MutexGuard<'_, Option<LockGuard>> {
-        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Trades the shared hold for the exclusive one, until the answer is dropped.
-    async fn take_exclusive(&self) -> Result<Exclusive<'_>, SealError> {
-        let turn = self.holding.lock().await;
-        drop(self.guard_mut().take());
-        match self.store.lock(LockMode::Exclusive).await {
-            Ok(guard) => {
-                *self.guard_mut() = Some(guard);
-                Ok(Exclusive {
-                    core: self,
-                    held: true,
-                    _turn: turn,
-                })
-            }
-            Err(fault) => {
-                self.take_shared_again().await;
-                Err(fault.into())
-            }
-        }
-    }
-
-    /// Holds the keyring shared again. What was done stands if that fails: where somebody else is, or
-    /// was, at work on the keys, ours are wiped, and otherwise the next change takes it.
-    async fn take_shared_again(&self) {
-        if let Err(
-            SealError::InUse
-            | SealError::RootChanged
-            | SealError::NoKeyring
-            | SealError::CorruptKeyring { .. },
-        ) = self.take_shared().await
-        {
-            self.wipe(false);
-        }
-    }
-
-    /// Runs `work` while nobody else has the keyring open.
-    pub(crate) async fn exclusively<T>(
-        &self,
-        work: impl Future<Output = Result<T, SealError>>,
-    ) -> Result<T, SealError> {
-        let exclusive = self.take_exclusive().await?;
-        let result = work.await;
-        exclusive.end().await;
-        result
-    }
-
-    /// Reads and verifies a document.
-    async fn read<B: Body>(&self, name: &str) -> Result<Option<(Revision, B)>, SealError> {
-        self.with_open(|_| Ok(()))?;
-        let Some((revision, bytes)) = self.store.get(name).await? else {
-            // A pinned document that is gone was rolled back to before it was made.
-            check_pin(&self.pins, name, 0)?;
-            return Ok(None);
-        };
-        let envelope = Envelope::<B>::read(&bytes)?;
-        let number = envelope.body.root();
-        let (body, unconfirmed) = self.with_open(|open| {
-            let unconfirmed = open.is_unconfirmed(number);
-            match envelope.verify(open.root_of(number)?, name, &self.id, revision) {
-                // Somebody else's root has the number that ours would have got.
-                Err(_) if unconfirmed => Err(SealError::RootChanged),
-                other => Ok((other?, unconfirmed)),
-            }
-        })?;
-        check_pin(&self.pins, name, revision)?;
-        if unconfirmed {
-            self.confirm_root(number);
-        }
-        Ok(Some((revision, body)))
-    }
-
-    /// A document under root `number` was verified, or written: that root is durable.
-    fn confirm_root(&self, number: u32) {
-        let confirmed = self
-            .open_mut()
-            .as_mut()
-            .is_some_and(|open| open.confirm(number));
-        if confirmed {
-            self.audit.record(&AuditEvent::RootRotationStarted {
-                keyring: id_text(&self.id),
-                root: number,
-            });
-        }
-    }
-
-    /// Signs and writes a document whose body says `expected + 1` as its revision.
-    async fn write<B: Body>(
-        &self,
-        name: &str,
-        expected: Option<Revision>,
-        body: &B,
-    ) -> Result<(), SealError> {
-        let bytes = self.with_open(|open| {
-            if body.root() != open.root.number {
-                return Err(SealError::RootChanged);
-            }
-            document::write(body, &open.root, name)
-        })?;
-        self.store.put(name, expected, &bytes).await?;
-        Ok(())
-    }
-
-    /// Reads the keyring document, lets `change` alter it, and writes it, again and again while
-    /// another process changes it first.
-    async fn change_keyring<T>(
-        &self,
-        mut change: impl FnMut(&mut KeyringBody) -> Result<T, SealError>,
-    ) -> Result<T, SealError> {
-        for _ in 0..CONFLICT_TRIES {
-            let (revision, mut body) = self
-                .read::<KeyringBody>(KEYRING)
-                .await?
-                .ok_or(SealError::NoKeyring)?;
-            let result = change(&mut body)?;
-            body.revision = revision.checked_add(1).ok_or(SealError::Conflict)?;
-            match self.write(KEYRING, Some(revision), &body).await {
-                Err(SealError::Conflict) => {}
-                Err(error) => return Err(error),
-                Ok(()) => return Ok(result),
-            }
-        }
-        Err(SealError::Conflict)
-    }
-}
-
-/// Lets go of the keyring when it is dropped, so that a dropped future never keeps others out.
-struct Exclusive<'a> {
-    core: &'a Core,
-    held: bool,
-    _turn: async_lock::MutexGuard<'a, ()>,
-}
-
-impl Exclusive<'_> {
-    /// Trades it for the shared hold, before anybody else in this process has a turn.
-    async fn end(mut self) {
-        drop(self.core.guard_mut().take());
-        self.held = false;
-        self.core.take_shared_again().await;
-    }
-}
-
-impl Drop for Exclusive<'_> {
-    fn drop(&mut self) {
-        if self.held {
-            drop(self.core.guard_mut().take());
-        }
-    }
-}
-
-/// Wipes the keys when it is dropped with the keyring still in it.
-struct WipeUnlessDone<'a>(Option<&'a Core>);
-
-impl Drop for WipeUnlessDone<'_> {
-    fn drop(&mut self) {
-        if let Some(core) = self.0 {
-            core.wipe(false);
-        }
-    }
-}
-
-/// Which keyring is to be opened, and through which slot.
-struct Wanted<'a> {
-    id: Option<[u8; 16]>,
-    slot: Option<u32>,
-    pins: &'a BTreeMap<String, Revision>,
-}
-
 impl From<StoreFault> for SealError {
     fn from(fault: StoreFault) -> Self {
         match fault.kind() {
@@ -581,144 +249,6 @@ impl From<ProviderError> for SealError {
             _ => Self::Provider(error),
         }
     }
-}
-
-fn check_pin(
-    pins: &BTreeMap<String, Revision>,
-    name: &str,
-    found: Revision,
-) -> Result<(), SealError> {
-    match pins.get(name) {
-        Some(pinned) if found < *pinned => Err(SealError::RolledBack {
-            pinned: *pinned,
-            found,
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// Unix seconds.
-fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
-}
-
-/// Reads the keyring document and opens it with `provider`: through the slot that is wanted, or
-/// through any of the provider's kind.
-async fn unlock_document(
-    store: &dyn KeyringStore,
-    wanted: &Wanted<'_>,
-    audit: &dyn AuditSink,
-    provider: &dyn KeyProvider,
-) -> Result<(KeyringBody, Open), SealError> {
-    let (revision, bytes) = store.get(KEYRING).await?.ok_or(SealError::NoKeyring)?;
-    let result = match Envelope::<KeyringBody>::read(&bytes) {
-        Ok(envelope) => open_envelope(envelope, revision, wanted, provider).await,
-        Err(error) => Err((None, error)),
-    };
-    result.map_err(|(keyring, error)| {
-        audit.record(&AuditEvent::OpenRefused {
-            keyring: keyring.map_or_else(|| "unknown".to_owned(), |id| id_text(&id)),
-            provider: provider.kind().to_owned(),
-            reason: error.to_string(),
-        });
-        error
-    })
-}
-
-async fn open_envelope(
-    envelope: Envelope<KeyringBody>,
-    revision: Revision,
-    wanted: &Wanted<'_>,
-    provider: &dyn KeyProvider,
-) -> Result<(KeyringBody, Open), (Option<[u8; 16]>, SealError)> {
-    let keyring_id = envelope.body.keyring_id;
-    let refused = |error: SealError| (Some(keyring_id), error);
-    let only = wanted.slot;
-    let body = &envelope.body;
-    // Before any provider is asked: a planted keyring must not make one work, or be contacted.
-    if wanted.id.is_some_and(|id| id != keyring_id) {
-        return Err(refused(SealError::WrongKeyring));
-    }
-    if body.slots.is_empty() || body.slots.len() > MAX_SLOTS {
-        return Err(refused(SealError::CorruptKeyring {
-            what: "it has no slot, or too many",
-        }));
-    }
-    if only.is_some_and(|slot| body.slots.iter().all(|entry| entry.slot != slot)) {
-        return Err(refused(SealError::UnknownSlot));
-    }
-    let mut first_error = None;
-    let mut opened = None;
-    for entry in &body.slots {
-        if entry.kind != provider.kind() || only.is_some_and(|slot| slot != entry.slot) {
-            continue;
-        }
-        match open_slot(body, entry, provider).await {
-            Ok(Some(root)) => {
-                opened = Some((entry.slot, root));
-                break;
-            }
-            Ok(None) => {}
-            Err(error) => first_error = first_error.or(Some(error)),
-        }
-    }
-    let Some((slot, root)) = opened else {
-        return Err(refused(first_error.unwrap_or(SealError::WrongKey)));
-    };
-    let root = RootKeys::new(root, body.root, body.suite);
-    let body = envelope
-        .verify(&root, KEYRING, &keyring_id, revision)
-        .map_err(refused)?;
-    check_pin(wanted.pins, KEYRING, revision).map_err(refused)?;
-    let previous = match &body.previous_root {
-        Some(previous) => {
-            let place = WrapPlace::root(
-                keyring_id,
-                WrapKind::PreviousRoot,
-                previous.root,
-                body.suite,
-            );
-            let key = root
-                .wrapper
-                .unwrap(&place, &previous.wrapped)
-                .map_err(refused)?;
-            Some(RootKeys::new(key, previous.root, body.suite))
-        }
-        None => None,
-    };
-    let open = Open {
-        suite: body.suite,
-        slot,
-        root,
-        previous,
-        unconfirmed: Vec::new(),
-    };
-    Ok((body, open))
-}
-
-/// The root key, if the provider's secret is the slot's.
-async fn open_slot(
-    body: &KeyringBody,
-    entry: &SlotEntry,
-    provider: &dyn KeyProvider,
-) -> Result<Option<crate::secret::Key>, SealError> {
-    // Whoever can write the file could name his own key: compared, never followed.
-    if entry.recipe.reference != provider.reference() {
-        return Err(SealError::ForeignRecipe);
-    }
-    let context = SlotContext {
-        keyring_id: body.keyring_id,
-        slot: entry.slot,
-    };
-    let secret = provider.unwrap_secret(&context, &entry.recipe).await?;
-    let keys = SlotKeys::derive(&secret, &context, &entry.kind, body.suite)?;
-    if !keys.commits_to(&entry.commitment) {
-        return Ok(None);
-    }
-    let place = WrapPlace::root(body.keyring_id, WrapKind::Root, body.root, body.suite);
-    keys.wrapper.unwrap(&place, &entry.wrapped_root).map(Some)
 }
 
 impl fmt::Debug for Keyring {

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, RwLock};
 
+use super::core::{Core, Open};
 use super::derive::RootKeys;
 use super::document::{self, ACCOUNTS, KEYRING, KeyringBody};
 use super::store::{KeyringStore, LockGuard, LockMode, Occupied, Revision};
-use super::{Core, Keyring, Open, Wanted, idle, rotate, slot, unlock_document};
+use super::unlock::{Wanted, unlock_document};
+use super::{Keyring, idle, rotate, slot};
 use crate::audit::{AuditEvent, AuditSink, TracingSink, id_text};
 use crate::error::SealError;
 use crate::options::SealOptions;

@@ -7,13 +7,15 @@
 //!
 //! Until 3, whoever opens reads documents of either root and finishes the work when alone.
 
-use super::account;
+use super::core::{CONFLICT_TRIES, Core, Unconfirmed};
 use super::derive::{RootKeys, WrapKind, WrapPlace};
 use super::document::{
     ACCOUNTS, AccountBody, AccountsBody, KEYRING, KeyringBody, account_document, account_name,
 };
+use super::generation;
 use super::store::StoreFaultKind;
-use super::{CONFLICT_TRIES, Core, Keyring, Unconfirmed, open_slot, slot};
+use super::unlock::open_slot;
+use super::{Keyring, slot};
 use crate::audit::{AuditEvent, id_text};
 use crate::error::SealError;
 use crate::provider::KeyProvider;
@@ -210,7 +212,7 @@ async fn rewrite_account(core: &Core, name: &str) -> Result<(), SealError> {
                 return Ok(true);
             }
             let old = open.root_of(body.root)?;
-            account::rewrap(&mut body, old, &open.root)?;
+            generation::rewrap(&mut body, old, &open.root)?;
             Ok(false)
         })?;
         if done {

@@ -1,8 +1,10 @@
 //! Slots: the ways to open a keyring.
 
+use super::Keyring;
+use super::core::now;
 use super::derive::{RootKeys, SlotKeys, WrapKind, WrapPlace};
 use super::document::{KEYRING, KeyringBody, MAX_SLOTS, SlotEntry};
-use super::{Keyring, now, open_slot};
+use super::unlock::open_slot;
 use crate::audit::{AuditEvent, id_text};
 use crate::error::SealError;
 use crate::provider::{KeyProvider, Recipe, SlotContext};

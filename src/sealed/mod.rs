@@ -33,9 +33,10 @@ use crate::options::{OnCorrupt, SealOptions};
 use crate::record::{NONCE_LEN, Nonce, Table};
 use crate::secret;
 
-/// How many records a batch works on before it lets other tasks of the runtime run: some tenths of
-/// a millisecond.
-pub const RECORDS_PER_POLL: usize = 128;
+/// How many records a batch works on before it lets other tasks of the runtime run: some tens of
+/// microseconds. Runtimes look at timers and sockets only every so many turns (tokio: 61), so a slice
+/// must be far shorter than what may be kept waiting.
+pub const RECORDS_PER_POLL: usize = 32;
 
 /// A sealed store around `B`. Cheap to clone.
 ///

@@ -237,8 +237,12 @@ impl<B: Backend + ?Sized> ProtocolStore for SealedBackend<B> {
             })
             .await?;
         if entry.is_none() {
-            // Left in place, a forged time would make newer-wins refuse every later token.
-            self.inner.delete_tc_token(&key).await?;
+            // Left in place, a forged time would make newer-wins refuse every later token. Not what
+            // was stored meanwhile: that is a good one.
+            let now = self.inner.get_tc_token(&key).await?;
+            if now.is_some_and(|now| now.token == row.token) {
+                self.inner.delete_tc_token(&key).await?;
+            }
         }
         Ok(entry)
     }
