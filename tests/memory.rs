@@ -14,6 +14,8 @@ mod child;
 mod needles;
 #[path = "memory/scan.rs"]
 mod scan;
+#[path = "memory/work.rs"]
+mod work;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -27,6 +29,7 @@ use needles::{Needles, Secret};
 use rusqlite::{Connection, OpenFlags};
 use scan::MASK;
 use sealed_store::Suite;
+use sha2::{Digest, Sha256};
 
 /// Set for a child process, which is this test binary again.
 const CHILD: &str = "SEALED_STORE_MEMORY_CHILD";
@@ -75,7 +78,7 @@ fn child_process() {
 fn parent(by: By, workers: usize, suite: Suite) {
     let start = Instant::now();
     let folder = tempfile::tempdir().expect("a folder");
-    let secrets: Vec<Secret> = (0..3).map(|_| random_secret(by)).collect();
+    let secrets: Vec<Secret> = (0..3).map(|number| secret(by, number)).collect();
     for (number, secret) in secrets.iter().enumerate() {
         if let Secret::RawKey(key) = secret {
             let path = folder.path().join(format!("key-{number}"));
@@ -119,6 +122,9 @@ fn parent(by: By, workers: usize, suite: Suite) {
         let line = line.expect("text");
         if line == ASK {
             needles.add_all(&documents(&folder.path().join("keyring.db")), &secrets);
+            for (account, records) in sessions(&folder.path().join("data.db")) {
+                needles.add_records(&account.to_string(), &records);
+            }
             tell(serde_json::to_string(&needles.masked()).expect("JSON"));
         } else if let Some(note) = line.strip_prefix(NOTE) {
             notes += 1;
@@ -134,8 +140,9 @@ fn parent(by: By, workers: usize, suite: Suite) {
     );
 }
 
-fn random_secret(by: By) -> Secret {
-    let bytes: [u8; 32] = rand::random();
+/// Computed here: the child's program must not hold it.
+fn secret(by: By, number: u8) -> Secret {
+    let bytes: [u8; 32] = Sha256::digest([number]).into();
     match by {
         By::RawKey => Secret::RawKey(bytes),
         By::Passphrase => Secret::Passphrase(hex::encode(bytes).into_bytes()),
@@ -152,13 +159,33 @@ fn masked(secret: &Secret) -> Vec<u8> {
 
 /// The keyring's documents as they are stored now.
 fn documents(path: &Path) -> BTreeMap<String, Vec<u8>> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
-    let file = Connection::open_with_flags(path, flags).expect("the keyring's file");
-    file.busy_timeout(std::time::Duration::from_secs(10))
-        .expect("a setting");
+    let file = open(path);
     let mut query = file
         .prepare("SELECT name, document FROM sealed_store_keyring")
         .expect("the keyring's table");
     let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
     rows.expect("rows").map(|row| row.expect("a row")).collect()
+}
+
+/// The records in the sessions of each device; account N is device N.
+fn sessions(path: &Path) -> BTreeMap<i32, Vec<Vec<u8>>> {
+    let file = open(path);
+    let mut query = file
+        .prepare("SELECT device_id, record FROM sessions")
+        .expect("upstream's table");
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+    let mut sessions = BTreeMap::<_, Vec<_>>::new();
+    for row in rows.expect("rows") {
+        let (device, record) = row.expect("a row");
+        sessions.entry(device).or_default().push(record);
+    }
+    sessions
+}
+
+fn open(path: &Path) -> Connection {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+    let file = Connection::open_with_flags(path, flags).expect("a file");
+    file.busy_timeout(std::time::Duration::from_secs(10))
+        .expect("a setting");
+    file
 }

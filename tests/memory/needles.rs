@@ -2,7 +2,11 @@
 //! `audit/spec.md` and none of the library's code.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
+use aes::Aes256;
+use aes::cipher::BlockCipherEncrypt;
+use blake2::{Blake2b512, Digest};
 use hkdf::Hkdf;
 use serde_json::Value;
 use sha2::Sha256;
@@ -70,6 +74,8 @@ pub struct Needles {
     pieces: BTreeMap<[u8; PIECE], (String, String)>,
     /// Argon2id is slow, and its answers do not change.
     stretched: BTreeMap<(Vec<u8>, String), [u8; 32]>,
+    /// The record keys of sessions, by account, the newest last.
+    session_keys: BTreeMap<String, [u8; 32]>,
 }
 
 impl Needles {
@@ -126,6 +132,7 @@ impl Needles {
             (Secret::RawKey(key), "raw-key") => *key,
             (Secret::Passphrase(bytes), "passphrase") => {
                 let material = &slot["recipe"]["material"];
+                self.bytes("Argon2id's first hash", "", &first_hash(bytes, material));
                 *self
                     .stretched
                     .entry((bytes.clone(), material.to_string()))
@@ -183,9 +190,27 @@ impl Needles {
             self.hmac_key("data key", &whose, &key);
             let record = expand::<32>(&key, &[b"sealed-store v1 record key", &[key_suite]]);
             self.cipher_key("record key", &whose, key_suite, &record);
+            if table == 1 {
+                self.session_keys.insert(name.to_owned(), record);
+            }
             if matches!(table, 11 | 17) {
                 let siv = expand::<64>(&key, &[b"sealed-store v1 siv key"]);
                 self.siv_key("SIV", &whose, &siv);
+            }
+        }
+    }
+
+    /// Adds the AES key that XAES-256-GCM makes for each of an account's session records.
+    pub fn add_records(&mut self, account: &str, records: &[Vec<u8>]) {
+        let Some(key) = self.session_keys.get(account).copied() else {
+            return;
+        };
+        // A share of them: the search takes its time for each.
+        for record in records.iter().step_by(8) {
+            if record.starts_with(&[0xA5, 0x53, 1, 1]) {
+                let nonce = record[8..20].try_into().expect("half a nonce");
+                let own = xaes_key(&key, nonce);
+                self.aes_key("record's own key", &format!("account {account}"), &own);
             }
         }
     }
@@ -258,8 +283,9 @@ impl Needles {
     fn aes_key(&mut self, what: &str, whose: &str, key: &[u8; 32]) {
         self.bytes(what, whose, key);
         // The first two round keys are the key.
-        for round in &round_keys(key)[2..] {
-            self.bytes(&format!("{what}, AES round key"), whose, round);
+        for (number, round) in round_keys(key).iter().enumerate().skip(2) {
+            let whose = format!("{whose} round {number}");
+            self.bytes(&format!("{what}, AES round key"), &whose, round);
         }
     }
 }
@@ -299,6 +325,46 @@ fn stretch(passphrase: &[u8], material: &Value) -> [u8; 32] {
         .hash_password_into(passphrase, &unhex(&material["salt"]), &mut out)
         .expect("it is derived");
     out
+}
+
+/// H0 of RFC 9106, section 3.2: whoever has it need not guess the passphrase.
+fn first_hash(passphrase: &[u8], material: &Value) -> [u8; 64] {
+    let number = |name: &str| -> u32 {
+        let text = material[name].as_str().expect("text");
+        text.parse().expect("a number")
+    };
+    let salt = unhex(&material["salt"]);
+    let mut hash = Blake2b512::new();
+    // Lanes, length of the tag, memory, passes, version, type Argon2id.
+    let (lanes, memory, passes) = (number("lanes"), number("m_kib"), number("passes"));
+    for value in [lanes, 32, memory, passes, 0x13, 2] {
+        hash.update(value.to_le_bytes());
+    }
+    // No secret and no associated data.
+    for part in [passphrase, &salt, &[], &[]] {
+        hash.update((part.len() as u32).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// The key that c2sp.org/XAES-256-GCM derives from a key and the first half of a nonce.
+fn xaes_key(key: &[u8; 32], nonce: &[u8; 12]) -> [u8; 32] {
+    let cipher = Aes256::new(key.into());
+    let encrypt = |block: [u8; 16]| {
+        let mut block = block.into();
+        cipher.encrypt_block(&mut block);
+        <[u8; 16]>::from(block)
+    };
+    let zero = u128::from_be_bytes(encrypt([0; 16]));
+    let mask = (zero << 1) ^ ((zero >> 127) * 0x87);
+    let half = |counter| {
+        let mut block = [0, counter, b'X', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        block[4..].copy_from_slice(nonce);
+        encrypt((u128::from_be_bytes(block) ^ mask).to_be_bytes())
+    };
+    let halves = [half(1), half(2)];
+    halves.as_flattened().try_into().expect("two halves")
 }
 
 /// Associated data of a wrapped key, after the wrapping suite.
@@ -354,7 +420,7 @@ fn round_keys(key: &[u8; 32]) -> [[u8; 16]; 15] {
             word.rotate_left(1);
         }
         if index % 4 == 0 {
-            word = word.map(substitute);
+            word = word.map(|byte| S_BOX[usize::from(byte)]);
         }
         if index % 8 == 0 {
             word[0] ^= round_constant;
@@ -367,12 +433,14 @@ fn round_keys(key: &[u8; 32]) -> [[u8; 16]; 15] {
     bytes.try_into().expect("15 round keys")
 }
 
-/// The S-box: the inverse in GF(2^8), then an affine map.
-fn substitute(byte: u8) -> u8 {
-    // x^254 is the inverse of x, and 0 of 0.
-    let inverse = (0..254).fold(1, |product, _| times(product, byte));
-    (0..5).fold(0x63, |sum, turn| sum ^ inverse.rotate_left(turn))
-}
+/// The inverse in GF(2^8), then an affine map.
+static S_BOX: LazyLock<[u8; 256]> = LazyLock::new(|| {
+    std::array::from_fn(|byte| {
+        // x^254 is the inverse of x, and 0 of 0.
+        let inverse = (0..254).fold(1, |product, _| times(product, byte as u8));
+        (0..5).fold(0x63, |sum, turn| sum ^ inverse.rotate_left(turn))
+    })
+});
 
 /// Multiplication in GF(2^8) modulo x^8 + x^4 + x^3 + x + 1.
 fn times(a: u8, b: u8) -> u8 {
@@ -380,7 +448,7 @@ fn times(a: u8, b: u8) -> u8 {
     for bit in (0..8).rev() {
         let carry = product >> 7;
         product = (product << 1) ^ (carry * 0x1b);
-        product ^= (b >> bit & 1) * a;
+        product ^= ((b >> bit) & 1) * a;
     }
     product
 }
@@ -392,6 +460,19 @@ fn round_keys_are_those_of_fips_197() {
     let rounds = round_keys(&key.unwrap().try_into().unwrap());
     assert_eq!(hex::encode(rounds[2]), "9ba354118e6925afa51a8b5f2067fcde");
     assert_eq!(hex::encode(rounds[14]), "fe4890d1e6188d0b046df344706c631e");
+}
+
+#[test]
+fn a_records_own_key_opens_it() {
+    use aes_gcm::Aes256Gcm;
+    // The first vector of c2sp.org/XAES-256-GCM.
+    let own = xaes_key(&[1; 32], b"ABCDEFGHIJKL");
+    let sealed =
+        Aes256Gcm::new((&own).into()).encrypt(b"MNOPQRSTUVWX".into(), &b"XAES-256-GCM"[..]);
+    assert_eq!(
+        hex::encode(sealed.unwrap()),
+        "ce546ef63c9cc60765923609b33a9a1974e96e52daf2fcf7075e2271"
+    );
 }
 
 #[test]

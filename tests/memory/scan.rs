@@ -8,6 +8,8 @@ use std::fs::{self, File};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use zeroize::Zeroizing;
+
 /// Every byte of a needle is masked with it.
 pub const MASK: u8 = 0xA5;
 /// Needles are pieces of this length: a freed chunk loses its first bytes to the allocator, so that a
@@ -30,7 +32,7 @@ pub type Hits = BTreeMap<(String, String, String), usize>;
 pub struct Scanner {
     needles: Vec<Needle>,
     index: HashMap<[u8; PIECE], usize>,
-    /// By the first two bytes: most places in memory end here.
+    /// By [`beginning`]: at most places in memory the search ends here.
     first: Vec<bool>,
 }
 
@@ -48,11 +50,10 @@ struct Mapping {
 
 impl Scanner {
     pub fn new(needles: Vec<Needle>) -> Self {
-        let mut first = vec![false; 1 << 16];
+        let mut first = vec![false; 1 << 18];
         let mut index = HashMap::new();
         for (number, needle) in needles.iter().enumerate() {
-            let [a, b, ..] = needle.masked;
-            first[usize::from(u16::from_le_bytes([a, b]))] = true;
+            first[beginning(&needle.masked, 0)] = true;
             index.insert(needle.masked, number);
         }
         Self {
@@ -66,7 +67,8 @@ impl Scanner {
     pub fn scan(&self) -> Scan {
         let memory = File::open("/proc/self/mem").expect("our own memory");
         let pagemap = File::open("/proc/self/pagemap").expect("our own page map");
-        let mut buffer = vec![0u8; PIECE + CHUNK];
+        // Wiped: when it has passed over the needles themselves, masking made them clear.
+        let mut buffer = Zeroizing::new(vec![0u8; PIECE + CHUNK]);
         let own = buffer.as_ptr().addr()..buffer.as_ptr().addr() + buffer.len();
         let (mappings, stacks) = mappings();
         let mut scan = Scan {
@@ -118,7 +120,7 @@ impl Scanner {
         let mut at = 0;
         // Not an iterator: this loop is run unoptimised, over many megabytes.
         while at < last {
-            if self.first[text[at] as usize | (text[at + 1] as usize) << 8] {
+            if self.first[beginning(text, at)] {
                 let piece: &[u8; PIECE] = text[at..at + PIECE].try_into().expect("a piece");
                 if let Some(number) = self.index.get(piece) {
                     found(at, &self.needles[*number]);
@@ -127,6 +129,11 @@ impl Scanner {
             at += 1;
         }
     }
+}
+
+/// 18 bits of the piece at `at`.
+fn beginning(text: &[u8], at: usize) -> usize {
+    text[at] as usize | (text[at + 1] as usize) << 8 | (text[at + 2] as usize & 3) << 16
 }
 
 static ZEROS: [u8; CHUNK] = [0; CHUNK];
