@@ -8,6 +8,7 @@ use hkdf::Hkdf;
 use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroize;
 
 use crate::error::SealError;
 use crate::record::TAG_LEN;
@@ -76,25 +77,22 @@ impl SivKey {
         })
     }
 
-    /// Appends `tag[16] ‖ ciphertext` of `value` to `out`. One associated-data string.
-    pub(crate) fn encrypt(
-        &self,
-        aad: &[u8],
-        value: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<(), SealError> {
-        let tag_at = out.len();
-        out.extend_from_slice(&[0; TAG_LEN]);
-        out.extend_from_slice(value);
-        let (tag, text) = out
-            .get_mut(tag_at..)
-            .and_then(<[u8]>::split_first_chunk_mut::<TAG_LEN>)
+    /// Encrypts in place what stands behind 16 bytes for the tag: `tag[16] ‖ ciphertext`. One
+    /// associated-data string.
+    pub(crate) fn encrypt(&self, aad: &[u8], sealed: &mut [u8]) -> Result<(), SealError> {
+        let (tag, text) = sealed
+            .split_first_chunk_mut::<TAG_LEN>()
             .ok_or(SealError::TooLarge)?;
-        *tag = self
+        match self
             .cipher()
-            .encrypt_inout_detached([aad], text.into())
-            .map_err(|_| SealError::TooLarge)?
-            .into();
+            .encrypt_inout_detached([aad], (&mut *text).into())
+        {
+            Ok(made) => *tag = made.into(),
+            Err(_) => {
+                text.zeroize();
+                return Err(SealError::TooLarge);
+            }
+        }
         Ok(())
     }
 
@@ -152,9 +150,9 @@ mod tests {
         let plain = hex::decode("112233445566778899aabbccddee").unwrap();
         let expected = "f125274c598065cfc26b0e71575029088b035217e380cac8919ee800c126";
 
-        let mut sealed = b"before".to_vec();
-        siv.encrypt(&aad, &plain, &mut sealed).unwrap();
-        let sealed = sealed.strip_prefix(b"before").unwrap().to_vec();
+        let mut sealed = [&[0; TAG_LEN], &plain[..]].concat();
+        siv.encrypt(&aad, &mut sealed).unwrap();
+        assert!(siv.encrypt(&aad, &mut [0; TAG_LEN - 1]).is_err());
         assert_eq!(hex::encode(&sealed), expected);
         let opens = |aad: &[u8], sealed: &[u8]| {
             let mut buffer = sealed.to_vec();

@@ -25,8 +25,8 @@ pub(crate) use column::{NameColumn, TokenColumn};
 
 use crate::error::{Fault, SealError};
 use crate::labels;
-use crate::record::Ids;
 use crate::record::frame::{Reader, Sink, parts_len, put_frame, put_parts};
+use crate::record::{Ids, TAG_LEN};
 use crate::secret::{self, Key, SivKey};
 use crate::wipe;
 
@@ -102,7 +102,7 @@ impl Blind {
         Ok(text)
     }
 
-    pub(crate) fn push_token(
+    fn push_token(
         &self,
         text: &mut String,
         column: TokenColumn,
@@ -124,15 +124,14 @@ impl Blind {
             .checked_add(4)
             .and_then(|len| len.checked_next_multiple_of(NAME_PAD))
             .ok_or(SealError::TooLarge)?;
-        let mut plain = wipe::Buffer::with_capacity(padded);
         let framed = u32::try_from(framed).map_err(|_| SealError::TooLarge)?;
-        plain.put(&framed.to_le_bytes());
-        put_parts(&mut plain, parts)?;
-        let missing = padded - plain.len();
-        plain.extend([0u8; NAME_PAD].get(..missing).unwrap_or_default());
-        let mut sealed = Vec::with_capacity(plain.len() + 16);
         let NameKey { key, ad } = self.name_key(column)?;
-        key.encrypt(ad, &plain, &mut sealed)?;
+        let mut sealed = Vec::with_capacity(TAG_LEN + padded);
+        sealed.put(&[0; TAG_LEN]);
+        sealed.put(&framed.to_le_bytes());
+        put_parts(&mut sealed, parts)?;
+        sealed.resize(TAG_LEN + padded, 0);
+        key.encrypt(ad, &mut sealed)?;
         Ok(BASE64URL_NOPAD.encode(&sealed))
     }
 

@@ -52,8 +52,7 @@ struct Loaded {
 impl AccountShared {
     /// Wipes the keys at once.
     pub(super) fn wipe(&self) {
-        self.loaded_mut().keys = None;
-        wipe::stack();
+        wipe::after(|| self.loaded_mut().keys = None);
     }
 
     fn loaded_mut(&self) -> std::sync::RwLockWriteGuard<'_, Loaded> {
@@ -330,7 +329,7 @@ impl Account {
             return Err(SealError::Shredded);
         }
         let keys = loaded.keys.as_deref().ok_or(SealError::NotOpen)?;
-        wipe::after(|| work(keys))
+        wipe::after_row(|| work(keys))
     }
 
     /// Reads the document again because a row names a generation that is not known, unless somebody

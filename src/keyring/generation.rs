@@ -14,7 +14,6 @@ use crate::secret::{self, Key};
 
 /// The expanded keys of an open account.
 pub(crate) struct AccountKeys {
-    pub(crate) ids: Ids,
     pub(crate) blind: Blind,
     /// By [`Table::index`].
     pub(crate) tables: Vec<TableKeys>,
@@ -43,7 +42,8 @@ impl AccountKeys {
             let key = root.wrapper.unwrap(&place, wrapped)?;
             match entry.table {
                 Some(table) => {
-                    let key = DataKey::new(table, entry.generation, entry.suite, active, &key);
+                    let key =
+                        DataKey::new(&ids, table, entry.generation, entry.suite, active, &key)?;
                     by_table.entry(table).or_default().push(key);
                 }
                 None if active => blind = Some(Blind::new(ids, &key)?),
@@ -51,7 +51,6 @@ impl AccountKeys {
             }
         }
         Ok(Self {
-            ids,
             blind: blind.ok_or(SealError::CorruptKeyring {
                 what: "the account has no blind key",
             })?,

@@ -5,7 +5,6 @@ use smallvec::SmallVec;
 use super::frame::{put_frame, put_parts};
 use super::table::Table;
 use crate::error::SealError;
-use crate::labels;
 
 /// Length of a header in bytes.
 pub(crate) const HEADER_LEN: usize = 8;
@@ -30,38 +29,34 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// `frame(label) ‖ header ‖ ids ‖ table u16 ‖ parts(inner key) ‖ parts(clear fields)`
-    pub(crate) fn aad(&self, ids: &Ids, header: &[u8; HEADER_LEN]) -> Result<Aad, SealError> {
-        let mut aad = start(labels::RECORD_AD, ids, header, self.table)?;
+    /// `beginning ‖ parts(inner key) ‖ parts(clear fields)`
+    pub(crate) fn aad(&self, beginning: &[u8]) -> Result<Aad, SealError> {
+        let mut aad = Aad::from_slice(beginning);
         put_parts(&mut aad, self.key)?;
         put_parts(&mut aad, self.clear)?;
         Ok(aad)
     }
 }
 
-/// `frame(label) ‖ header ‖ ids ‖ table u16 ‖ parts(full name)`, for an SIV value.
-pub(crate) fn siv_aad(
-    ids: &Ids,
-    header: &[u8; HEADER_LEN],
-    table: Table,
-    name: &[&[u8]],
-) -> Result<Aad, SealError> {
-    let mut aad = start(labels::SIV_AD, ids, header, table)?;
+/// `beginning ‖ parts(full name)`, for an SIV value.
+pub(crate) fn siv_aad(beginning: &[u8], name: &[&[u8]]) -> Result<Aad, SealError> {
+    let mut aad = Aad::from_slice(beginning);
     put_parts(&mut aad, name)?;
     Ok(aad)
 }
 
-fn start(
+/// `frame(label) ‖ header ‖ ids ‖ table u16`, how all associated data of one data key begins.
+pub(super) fn beginning(
     label: &[u8],
     ids: &Ids,
     header: &[u8; HEADER_LEN],
     table: Table,
-) -> Result<Aad, SealError> {
-    let mut aad = Aad::new();
-    put_frame(&mut aad, label)?;
-    aad.extend_from_slice(header);
-    aad.extend_from_slice(&ids.keyring);
-    aad.extend_from_slice(&ids.account);
-    aad.extend_from_slice(&table.number().to_le_bytes());
-    Ok(aad)
+) -> Result<Vec<u8>, SealError> {
+    let mut bytes = Vec::new();
+    put_frame(&mut bytes, label)?;
+    bytes.extend_from_slice(header);
+    bytes.extend_from_slice(&ids.keyring);
+    bytes.extend_from_slice(&ids.account);
+    bytes.extend_from_slice(&table.number().to_le_bytes());
+    Ok(bytes)
 }

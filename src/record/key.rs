@@ -2,6 +2,7 @@
 
 use secrecy::SecretBox;
 
+use super::context::{self, HEADER_LEN, Ids};
 use super::suite::{Cipher, Suite};
 use super::{Header, Table};
 use crate::error::{Fault, SealError};
@@ -15,31 +16,49 @@ pub(crate) struct DataKey {
     /// Whether it may seal.
     active: bool,
     pub(crate) cipher: Cipher,
+    pub(crate) header: [u8; HEADER_LEN],
+    /// How the associated data of its records begins.
+    pub(crate) aad: Vec<u8>,
     /// Only for the tables that hold SIV values.
-    siv: Option<SivKey>,
+    siv: Option<Siv>,
+}
+
+/// The key of SIV values, and how their associated data begins.
+pub(crate) struct Siv {
+    pub(crate) key: SivKey,
+    pub(crate) aad: Vec<u8>,
 }
 
 impl DataKey {
     pub(crate) fn new(
+        ids: &Ids,
         table: Table,
         generation: u32,
         suite: Suite,
         active: bool,
         data_key: &SecretBox<[u8; 32]>,
-    ) -> Self {
+    ) -> Result<Self, SealError> {
         let record_key = secret::expand(data_key, &[labels::RECORD_KEY, &[suite.number()]]);
-        let siv = matches!(table, Table::BaseKey | Table::MsgSecret)
-            .then(|| SivKey::derive(data_key, &[labels::SIV_KEY]));
-        Self {
+        let header = Header::bytes(suite, generation);
+        let siv = match table {
+            Table::BaseKey | Table::MsgSecret => Some(Siv {
+                key: SivKey::derive(data_key, &[labels::SIV_KEY]),
+                aad: context::beginning(labels::SIV_AD, ids, &header, table)?,
+            }),
+            _ => None,
+        };
+        Ok(Self {
             generation,
             suite,
             active,
             cipher: Cipher::new(suite, &record_key),
+            header,
+            aad: context::beginning(labels::RECORD_AD, ids, &header, table)?,
             siv,
-        }
+        })
     }
 
-    pub(crate) fn siv(&self, table: Table) -> Result<&SivKey, SealError> {
+    pub(crate) fn siv(&self, table: Table) -> Result<&Siv, SealError> {
         self.siv.as_ref().ok_or(SealError::Corrupt {
             table,
             what: Fault::Suite,

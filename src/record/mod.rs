@@ -79,7 +79,6 @@ impl Header {
 /// encrypted in place.
 pub(crate) fn seal(
     keys: &TableKeys,
-    ids: &Ids,
     place: Place<'_>,
     name: &[&[u8]],
     value: &[u8],
@@ -87,8 +86,7 @@ pub(crate) fn seal(
     nonce: &Nonce,
 ) -> Result<Vec<u8>, SealError> {
     let key = keys.newest()?;
-    let header = Header::bytes(key.suite, key.generation);
-    let aad = place.aad(ids, &header)?;
+    let aad = place.aad(&key.aad)?;
 
     let name_len = parts_len(name).ok_or(SealError::TooLarge)?;
     let plain_len = name_len
@@ -100,7 +98,7 @@ pub(crate) fn seal(
     let start = HEADER_LEN + NONCE_LEN;
 
     let mut record = Vec::with_capacity(start + plain_len + TAG_LEN);
-    record.extend_from_slice(&header);
+    record.extend_from_slice(&key.header);
     record.extend_from_slice(nonce);
     record.extend_from_slice(
         &u32::try_from(name_len)
@@ -181,7 +179,6 @@ impl Opened {
 /// buffer it comes in.
 pub(crate) fn open(
     keys: &TableKeys,
-    ids: &Ids,
     place: Place<'_>,
     record: Vec<u8>,
 ) -> Result<Opened, SealError> {
@@ -190,8 +187,7 @@ pub(crate) fn open(
     let mut buffer = Zeroizing::new(record);
     let (header, rest) = Header::split(table, &buffer)?;
     let key = keys.of(&header)?;
-    let Header { suite, generation } = header;
-    let header = Header::bytes(suite, generation);
+    let generation = header.generation;
     if rest.len() < NONCE_LEN + TAG_LEN {
         return Err(corrupt(Fault::Length));
     }
@@ -203,7 +199,7 @@ pub(crate) fn open(
         .split_last_chunk_mut::<TAG_LEN>()
         .ok_or_else(|| corrupt(Fault::Length))?;
     key.cipher
-        .open_in_place(nonce, &place.aad(ids, &header)?, text, tag)
+        .open_in_place(nonce, &place.aad(&key.aad)?, text, tag)
         .map_err(|_| corrupt(Fault::Authentication))?;
 
     let mut reader = Reader::new(text);
@@ -228,16 +224,18 @@ pub(crate) fn open(
 /// Returns `header ‖ SIV of the value`.
 pub(crate) fn siv_seal(
     key: &DataKey,
-    ids: &Ids,
     table: Table,
     name: &[&[u8]],
     value: &[u8],
 ) -> Result<Vec<u8>, SealError> {
-    let header = Header::bytes(key.suite, key.generation);
-    let aad = context::siv_aad(ids, &header, table, name)?;
+    let siv = key.siv(table)?;
+    let aad = context::siv_aad(&siv.aad, name)?;
     let mut bytes = Vec::with_capacity(HEADER_LEN + TAG_LEN + value.len());
-    bytes.extend_from_slice(&header);
-    key.siv(table)?.encrypt(&aad, value, &mut bytes)?;
+    bytes.extend_from_slice(&key.header);
+    bytes.extend_from_slice(&[0; TAG_LEN]);
+    bytes.extend_from_slice(value);
+    siv.key
+        .encrypt(&aad, bytes.get_mut(HEADER_LEN..).unwrap_or_default())?;
     Ok(bytes)
 }
 
@@ -250,22 +248,16 @@ pub(crate) fn generation(table: Table, bytes: &[u8]) -> Result<u32, SealError> {
 /// Opens `header ‖ SIV of a value`.
 pub(crate) fn siv_open(
     keys: &TableKeys,
-    ids: &Ids,
     table: Table,
     name: &[&[u8]],
     bytes: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, SealError> {
     let (header, sealed) = Header::split(table, bytes)?;
-    let key = keys.of(&header)?;
-    let aad = context::siv_aad(
-        ids,
-        &Header::bytes(header.suite, header.generation),
-        table,
-        name,
-    )?;
+    let siv = keys.of(&header)?.siv(table)?;
+    let aad = context::siv_aad(&siv.aad, name)?;
     let mut buffer = Zeroizing::new(sealed.to_vec());
-    let value = key
-        .siv(table)?
+    let value = siv
+        .key
         .decrypt(&aad, &mut buffer)
         .ok_or(SealError::Corrupt {
             table,

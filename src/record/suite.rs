@@ -80,17 +80,11 @@ pub(crate) struct AeadFailure;
 impl Cipher {
     /// Expands `key`. Wiped on drop, by the `zeroize` features of the cipher crates.
     pub(crate) fn new(suite: Suite, key: &SecretBox<[u8; 32]>) -> Self {
-        let cipher = Self::expand(suite, key.expose_secret());
-        wipe::stack();
-        cipher
-    }
-
-    #[inline(never)]
-    fn expand(suite: Suite, key: &[u8; 32]) -> Self {
-        match suite {
-            Suite::Xaes256Gcm => Self::Xaes(Box::new(Xaes256Gcm::new(key.into()))),
-            Suite::XChaCha20Poly1305 => Self::XChaCha(Box::new(XChaCha20Poly1305::new(key.into()))),
-        }
+        let key = key.expose_secret().into();
+        wipe::after(|| match suite {
+            Suite::Xaes256Gcm => Self::Xaes(Box::new(Xaes256Gcm::new(key))),
+            Suite::XChaCha20Poly1305 => Self::XChaCha(Box::new(XChaCha20Poly1305::new(key))),
+        })
     }
 
     /// Encrypts `buffer` in place and returns the tag.

@@ -24,7 +24,7 @@ use std::sync::atomic::Ordering;
 use wacore::store::Device;
 use wacore::store::traits::Backend;
 
-use super::rows::{CANARY_KEY, Canary};
+use super::rows::{CANARY_KEY, Canary, read_device, write_device};
 use super::{SealedBackend, nonce};
 use crate::error::{Fault, SealError};
 use crate::keyring::AccountState::{self, Initialising, Live, New, Shredded};
@@ -298,7 +298,8 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
     /// Seals and saves the device.
     pub(super) async fn put_device(&self, device: &Device) -> Result<(), SealError> {
         let nonce = nonce()?;
-        let (key, sealed) = self.with(|sealer| sealer.seal_device(device, &nonce))?;
+        let json = write_device(device)?;
+        let (key, sealed) = self.with(|sealer| sealer.seal_device(&json, &nonce))?;
         self.inner
             .put_session(&key, &sealed)
             .await
@@ -316,8 +317,11 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
         let Some(sealed) = sealed else {
             return Ok(None);
         };
-        self.opening(Table::Device, |sealer| sealer.open_device(&key, &sealed))
-            .await
+        let record = self
+            .opening(Table::Device, |sealer| sealer.device_record(&key, &sealed))
+            .await?;
+        read_device(&record)
+            .inspect_err(|error| self.note_refused(Table::Device, error, false))
             .map(Some)
     }
 

@@ -6,7 +6,7 @@ use wacore::store::traits::{AppStateSyncKey, DeviceListRecord, LidPnMappingEntry
 use zeroize::Zeroizing;
 
 use super::SealOptions;
-use super::rows::{CANARY_KEY, Canary, Sealer, SignalTable};
+use super::rows::{CANARY_KEY, Canary, MappingKey, Sealer, SignalTable};
 use crate::error::{Fault, SealError};
 use crate::keyring::Account;
 use crate::record::{self, Opened, Table};
@@ -278,8 +278,13 @@ impl Sealer<'_> {
                 Ok(Restored::named(Table::SenderKeyDevice, name))
             }
             RawRow::LidMapping(row) => {
-                let (opened, _) = self.mapping_record(row)?;
-                Restored::of::<2>(Table::LidMapping, opened)
+                const TABLE: Table = Table::LidMapping;
+                let opened = self.mapping_record(row)?;
+                let [lid, phone] = text(TABLE, &opened)?;
+                let same = self.mapping_key(MappingKey::Lid(lid))? == row.lid
+                    && self.mapping_key(MappingKey::Phone(phone))? == row.phone_number;
+                check_key(TABLE, same)?;
+                Restored::of::<2>(TABLE, opened)
             }
             RawRow::BaseKey {
                 address,

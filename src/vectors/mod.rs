@@ -13,7 +13,7 @@ use sha2::Sha256;
 use crate::blind::{Blind, NameColumn, TokenColumn};
 use crate::labels;
 use crate::record::context::siv_aad;
-use crate::record::{self, Cipher, DataKey, HEADER_LEN, Header, Ids, Nonce};
+use crate::record::{self, Cipher, DataKey, Ids, Nonce};
 use crate::record::{Padding, Place, Suite, Table, TableKeys};
 use crate::secret::{self, Key};
 
@@ -155,12 +155,14 @@ impl Inputs<'_> {
 
     fn table_keys(&self, table: Table, suite: Suite, given: Fixed<'_>) -> TableKeys {
         let key = DataKey::new(
+            &self.ids(),
             table,
             given.int("generation"),
             suite,
             true,
             &self.0.key("data_key"),
-        );
+        )
+        .unwrap();
         TableKeys::new(table, vec![key])
     }
 
@@ -176,26 +178,16 @@ impl Inputs<'_> {
         };
         let value = given.bytes("value");
         let padding = padding(&given.0["padding"]);
-        let record = record::seal(
-            &keys,
-            &self.ids(),
-            place,
-            &name,
-            &value,
-            padding,
-            &self.nonce(),
-        )
-        .unwrap();
-        let opened = record::open(&keys, &self.ids(), place, record.clone()).unwrap();
+        let record = record::seal(&keys, place, &name, &value, padding, &self.nonce()).unwrap();
+        let opened = record::open(&keys, place, record.clone()).unwrap();
         match name.len() {
             1 => assert_eq!(opened.name::<1>().unwrap(), *name),
             2 => assert_eq!(opened.name::<2>().unwrap(), *name),
             _ => assert_eq!(opened.name::<3>().unwrap(), *name),
         }
         assert_eq!(opened.value(), value);
-        let header = Header::bytes(suite, given.int("generation"));
         json!({
-            "aad": hex_of(place.aad(&self.ids(), &header).unwrap()),
+            "aad": hex_of(place.aad(&keys.newest().unwrap().aad).unwrap()),
             "record": hex_of(record),
         })
     }
@@ -205,13 +197,12 @@ impl Inputs<'_> {
         let keys = self.table_keys(table, suite, given);
         let name = given.list("name");
         let (name, value) = (slices(&name), given.bytes("value"));
-        let sealed =
-            record::siv_seal(keys.newest().unwrap(), &self.ids(), table, &name, &value).unwrap();
-        let opened = record::siv_open(&keys, &self.ids(), table, &name, &sealed).unwrap();
+        let key = keys.newest().unwrap();
+        let sealed = record::siv_seal(key, table, &name, &value).unwrap();
+        let opened = record::siv_open(&keys, table, &name, &sealed).unwrap();
         assert_eq!(*opened, value);
-        let header: [u8; HEADER_LEN] = Header::bytes(suite, given.int("generation"));
         json!({
-            "aad": hex_of(siv_aad(&self.ids(), &header, table, &name).unwrap()),
+            "aad": hex_of(siv_aad(&key.siv(table).unwrap().aad, &name).unwrap()),
             "sealed": hex_of(sealed),
         })
     }

@@ -16,7 +16,9 @@ use crate::keyring::AccountKeys;
 use crate::options::SealOptions;
 use crate::record::{DataKey, Nonce, Table, TableKeys};
 use crate::sealed::Sealer;
-use crate::sealed::rows::{CANARY_KEY, Canary, MappingKey, SECOND_HALF, SignalTable};
+use crate::sealed::rows::{
+    CANARY_KEY, Canary, MappingKey, SECOND_HALF, SignalTable, read_device, write_device,
+};
 
 impl Inputs<'_> {
     /// What an open account holds: in each table, 32 equal bytes as its data key.
@@ -27,12 +29,12 @@ impl Inputs<'_> {
                 let byte = 0x80 + u8::try_from(table.number()).unwrap();
                 let key = SecretBox::new(Box::new([byte; 32]));
                 let generation = self.0.int("generation");
-                let key = DataKey::new(table, generation, self.0.read("suite"), true, &key);
+                let suite = self.0.read("suite");
+                let key = DataKey::new(&self.ids(), table, generation, suite, true, &key).unwrap();
                 TableKeys::new(table, vec![key])
             })
             .collect();
         AccountKeys {
-            ids: self.ids(),
             blind: self.blind(),
             tables,
         }
@@ -109,8 +111,9 @@ impl Inputs<'_> {
             Table::MsgSecret => secret_rows(sealer, given),
             Table::Device => {
                 let device: Device = serde_json::from_str(given.text("json")).unwrap();
-                let (key, record) = sealer.seal_device(&device, &nonce).unwrap();
-                sealer.open_device(&key, &record).unwrap();
+                let json = write_device(&device).unwrap();
+                let (key, record) = sealer.seal_device(&json, &nonce).unwrap();
+                read_device(&sealer.device_record(&key, &record).unwrap()).unwrap();
                 json!({ "key": key, "record": hex_of(record) })
             }
             Table::Canary => {

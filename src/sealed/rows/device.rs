@@ -11,7 +11,7 @@ use crate::blind::TokenColumn;
 use crate::error::{Fault, SealError};
 use crate::record::frame::Reader;
 use crate::record::{Nonce, Opened, Place, Table};
-use crate::wipe::Buffer;
+use crate::wipe::{self, Buffer};
 
 /// The canary's session row: a literal key that no client and no sealed row can have, because Signal
 /// addresses contain an `@`, and tokens are letters, digits and `@`.
@@ -52,6 +52,28 @@ impl Canary {
     }
 }
 
+/// A device as JSON: fields that upstream adds later survive, and its key pairs read back from a sequence.
+pub(crate) fn write_device(device: &Device) -> Result<Buffer, SealError> {
+    let mut json = Buffer::with_capacity(8 * 1024);
+    wipe::after(|| serde_json::to_writer(&mut json, device)).map_err(|_| SealError::Invalid {
+        what: "the device can not be serialised",
+    })?;
+    Ok(json)
+}
+
+/// The device of its record.
+pub(crate) fn read_device(record: &Opened) -> Result<Device, SealError> {
+    wipe::after(|| {
+        let mut device: Device = serde_json::from_slice(record.value())
+            .map_err(|_| corrupt(Table::Device, Fault::Encoding))?;
+        // serde skips these three; they come back as upstream's SQLite store gives them.
+        device.device_props = Arc::new(DEVICE_PROPS.clone());
+        device.client_profile = ClientProfile::web();
+        device.nct_salt_sync_seen = false;
+        Ok(device)
+    })
+}
+
 impl Sealer<'_> {
     pub(crate) fn seal_canary(&self, canary: &Canary, nonce: &Nonce) -> Result<Vec<u8>, SealError> {
         let place = Place {
@@ -84,35 +106,14 @@ impl Sealer<'_> {
         self.blind().token(TokenColumn::Device, &[DEVICE_NAME])
     }
 
-    /// As JSON: fields that upstream adds later survive, and its key pairs read back from a sequence.
     pub(crate) fn seal_device(
         &self,
-        device: &Device,
+        json: &[u8],
         nonce: &Nonce,
     ) -> Result<(String, Vec<u8>), SealError> {
-        let mut json = Buffer::with_capacity(8 * 1024);
-        serde_json::to_writer(&mut json, device).map_err(|_| SealError::Invalid {
-            what: "the device can not be serialised",
-        })?;
         let key = self.device_key()?;
-        let sealed = self.seal(
-            device_place(&[key.as_bytes()]),
-            &[DEVICE_NAME],
-            &json,
-            nonce,
-        )?;
+        let sealed = self.seal(device_place(&[key.as_bytes()]), &[DEVICE_NAME], json, nonce)?;
         Ok((key, sealed))
-    }
-
-    pub(crate) fn open_device(&self, key: &str, sealed: &[u8]) -> Result<Device, SealError> {
-        let opened = self.device_record(key, sealed)?;
-        let mut device: Device = serde_json::from_slice(opened.value())
-            .map_err(|_| corrupt(Table::Device, Fault::Encoding))?;
-        // serde skips these three; they come back as upstream's SQLite store gives them.
-        device.device_props = Arc::new(DEVICE_PROPS.clone());
-        device.client_profile = ClientProfile::web();
-        device.nct_salt_sync_seen = false;
-        Ok(device)
     }
 
     /// The record of the device, as JSON.

@@ -2,7 +2,7 @@
 //!
 //! `T(x)` is a one-way token and `R(x)` a reversible name (`blind/`). A record is bound to its table,
 //! the key of its row as the inner store sees it, and the clear fields beside it; the name inside it
-//! must be the name that was asked for, or, in a list, must give the row's key again.
+//! must be the name that was asked for; in a list, where nothing was, the bound key stands for it.
 
 mod app_sync;
 mod device;
@@ -14,7 +14,7 @@ use std::str;
 
 use data_encoding::BASE64URL_NOPAD;
 
-pub(crate) use device::{CANARY_KEY, Canary};
+pub(crate) use device::{CANARY_KEY, Canary, read_device, write_device};
 pub(crate) use msg_secret::{SECOND_HALF, SecretKey};
 pub(crate) use protocol::MappingKey;
 pub(crate) use signal::SignalTable;
@@ -41,7 +41,6 @@ impl Sealer<'_> {
     ) -> Result<Vec<u8>, SealError> {
         record::seal(
             self.keys.table(place.table)?,
-            &self.keys.ids,
             place,
             name,
             value,
@@ -56,7 +55,7 @@ impl Sealer<'_> {
 
     /// As [`Self::open`], in the record's own buffer.
     fn open_owned(&self, place: Place<'_>, record: Vec<u8>) -> Result<Opened, SealError> {
-        record::open(self.keys.table(place.table)?, &self.keys.ids, place, record)
+        record::open(self.keys.table(place.table)?, place, record)
     }
 
     fn blind(&self) -> &Blind {

@@ -18,6 +18,8 @@ use crate::record::{self, HEADER_LEN, Table};
 const TABLE: Table = Table::MsgSecret;
 /// The second row's sender. The first row's is a name, which is never this short.
 pub(crate) const SECOND_HALF: &str = "1";
+/// Length of a sealed secret: header, tag, 32 bytes.
+const SEALED_LEN: usize = HEADER_LEN + 16 + 32;
 /// Fills the 56 sealed bytes up to two times 32.
 const ZEROS: [u8; 8] = [0; 8];
 
@@ -70,19 +72,11 @@ impl Sealer<'_> {
         let key = self.secret_key(name)?;
         let sealed = record::siv_seal(
             self.keys.table(TABLE)?.newest()?,
-            &self.keys.ids,
             TABLE,
             &name.map(str::as_bytes),
             secret,
         )?;
-        let (header, siv) = sealed
-            .split_first_chunk::<HEADER_LEN>()
-            .ok_or(SealError::TooLarge)?;
-        let mut whole = [0u8; 64];
-        for (to, from) in whole.iter_mut().zip(header.iter().chain(&ZEROS).chain(siv)) {
-            *to = *from;
-        }
-        let (first_half, second_half) = halves(&whole);
+        let [first_half, second_half] = halves(&sealed).ok_or(SealError::TooLarge)?;
         let row = |sender: &Arc<str>, half: MessageSecret| MsgSecretEntry {
             chat: Arc::clone(&key.token),
             sender: Arc::clone(sender),
@@ -101,36 +95,45 @@ impl Sealer<'_> {
         first: &[u8],
         second: &[u8],
     ) -> Result<Vec<u8>, SealError> {
-        if first.len() != 32 || second.len() != 32 {
-            return Err(corrupt(TABLE, Fault::Length));
-        }
-        let whole = [first, second].concat();
-        let (header, rest) = whole
-            .split_first_chunk::<HEADER_LEN>()
-            .ok_or(corrupt(TABLE, Fault::Length))?;
-        let (zeros, siv) = rest
-            .split_first_chunk::<8>()
-            .ok_or(corrupt(TABLE, Fault::Length))?;
-        let sealed = [&header[..], siv].concat();
+        let (zeros, sealed) = whole(first, second).ok_or(corrupt(TABLE, Fault::Length))?;
         let mut secret = record::siv_open(
             self.keys.table(TABLE)?,
-            &self.keys.ids,
             TABLE,
             &name.map(str::as_bytes),
             &sealed,
         )?;
-        if *zeros != ZEROS {
+        if zeros != ZEROS {
             return Err(corrupt(TABLE, Fault::Padding));
         }
         Ok(std::mem::take(&mut *secret))
     }
 }
 
-fn halves(whole: &[u8; 64]) -> (MessageSecret, MessageSecret) {
-    let mut halves = [[0u8; 32]; 2];
-    for (to, from) in halves.as_flattened_mut().iter_mut().zip(whole) {
-        *to = *from;
-    }
-    let [first, second] = halves;
-    (first, second)
+/// The sealed secret, with zeros after its header, in two halves.
+fn halves(sealed: &[u8]) -> Option<[MessageSecret; 2]> {
+    let (header, siv) = <&[u8; SEALED_LEN]>::try_from(sealed)
+        .ok()?
+        .split_first_chunk::<HEADER_LEN>()?;
+    let mut halves = [[0; 32]; 2];
+    let (start, end) = halves
+        .as_flattened_mut()
+        .split_at_mut(HEADER_LEN + ZEROS.len());
+    start.first_chunk_mut()?.clone_from(header);
+    end.clone_from_slice(siv);
+    Some(halves)
+}
+
+/// Two halves as what [`halves`] was given, and the bytes between.
+fn whole(first: &[u8], second: &[u8]) -> Option<([u8; ZEROS.len()], [u8; SEALED_LEN])> {
+    let first = <&[u8; 32]>::try_from(first).ok()?;
+    let second = <&[u8; 32]>::try_from(second).ok()?;
+    let (header, rest) = first.split_first_chunk::<HEADER_LEN>()?;
+    let (zeros, start) = rest.split_first_chunk()?;
+    let mut sealed = [0; SEALED_LEN];
+    let (head, siv) = sealed.split_first_chunk_mut::<HEADER_LEN>()?;
+    head.clone_from(header);
+    let (head, tail) = siv.split_at_mut_checked(start.len())?;
+    head.clone_from_slice(start);
+    tail.clone_from_slice(second);
+    Some((*zeros, sealed))
 }

@@ -84,26 +84,25 @@ impl Sealer<'_> {
         })
     }
 
-    /// The name inside must give the row's keys again; a caller that asked for a name compares it.
+    /// The name inside gives the row's keys: they were bound to it when both were sealed together. A caller
+    /// that asked for a name compares it.
     pub(crate) fn open_mapping(
         &self,
         row: &LidPnMappingEntry,
     ) -> Result<LidPnMappingEntry, SealError> {
-        let (opened, [lid, phone_number]) = self.mapping_record(row)?;
+        let opened = self.mapping_record(row)?;
+        let [lid, phone_number] = opened.name()?;
         Ok(LidPnMappingEntry {
-            lid,
-            phone_number,
+            lid: text_part(Table::LidMapping, lid)?,
+            phone_number: text_part(Table::LidMapping, phone_number)?,
             created_at: row.created_at,
             updated_at: row.updated_at,
             learning_source: text_part(Table::LidMapping, opened.value())?,
         })
     }
 
-    /// The record of a mapping's row, with its LID and phone number, which give the row's keys.
-    pub(crate) fn mapping_record(
-        &self,
-        row: &LidPnMappingEntry,
-    ) -> Result<(Opened, [String; 2]), SealError> {
+    /// The record of a mapping's row, whatever its name is.
+    pub(crate) fn mapping_record(&self, row: &LidPnMappingEntry) -> Result<Opened, SealError> {
         const TABLE: Table = Table::LidMapping;
         let LidPnMappingEntry {
             lid: lid_key,
@@ -117,15 +116,7 @@ impl Sealer<'_> {
             key: &[lid_key.as_bytes(), phone_key.as_bytes()],
             clear: &[&updated_at.to_le_bytes()],
         };
-        let opened = self.open_owned(place, of_text(TABLE, learning_source)?)?;
-        let [lid, phone] = opened.name()?;
-        let (lid, phone) = (text_part(TABLE, lid)?, text_part(TABLE, phone)?);
-        if self.mapping_key(MappingKey::Lid(&lid))? != *lid_key
-            || self.mapping_key(MappingKey::Phone(&phone))? != *phone_key
-        {
-            return Err(corrupt(TABLE, Fault::Name));
-        }
-        Ok((opened, [lid, phone]))
+        self.open_owned(place, of_text(TABLE, learning_source)?)
     }
 
     /// As [`Self::open_mapping`], for a row that was asked for by one of its names.
@@ -176,7 +167,6 @@ impl Sealer<'_> {
             .map(|key| {
                 record::siv_seal(
                     key,
-                    &self.keys.ids,
                     Table::BaseKey,
                     &[address.as_bytes(), message_id.as_bytes()],
                     base_key,
@@ -199,7 +189,6 @@ impl Sealer<'_> {
         }
         let value = record::siv_open(
             self.keys.table(Table::BaseKey)?,
-            &self.keys.ids,
             Table::BaseKey,
             &name.each_ref().map(|part| part.as_bytes()),
             sealed,
