@@ -285,6 +285,64 @@ impl tracing::Subscriber for Collecting {
     fn exit(&self, _: &tracing::span::Id) {}
 }
 
+/// A refusal is what an auditor looks for first: a keyring that is gone, one that was put back, and an account
+/// document that is gone, damaged or put back are events, each with the error's own words.
+#[tokio::test]
+async fn every_refusal_to_open_is_an_event() {
+    for shelf in Shelf::both() {
+        let events = Events::default();
+        let options = || KeyringOptions::new().audit(Arc::new(events.clone()));
+        let open_refused = |keyring: &str, error: &SealError| AuditEvent::OpenRefused {
+            keyring: keyring.to_owned(),
+            provider: "raw-key".into(),
+            reason: error.to_string(),
+        };
+        let error = refused(options().open(shelf.store(), &raw(1)).await);
+        assert_eq!(events.take(), [open_refused("unknown", &error)]);
+        let pinned = options().pin_id([7; 16]);
+        let error = refused(pinned.open_or_create(shelf.store(), &raw(1)).await);
+        assert_eq!(events.take(), [open_refused("unknown", &error)]);
+
+        // A first run is no refusal.
+        let made = options().open_or_create(shelf.store(), &raw(1)).await;
+        let keyring = made.unwrap();
+        keyring.account_or_create("1").await.unwrap();
+        let id = hex::encode(keyring.id());
+        drop(keyring);
+        let refusals = |seen: Vec<AuditEvent>| {
+            let refusal = |event: &AuditEvent| {
+                matches!(
+                    event,
+                    AuditEvent::OpenRefused { .. } | AuditEvent::AccountRefused { .. }
+                )
+            };
+            seen.into_iter().filter(refusal).collect::<Vec<_>>()
+        };
+        assert_eq!(refusals(events.take()), []);
+
+        let error = refused(options().pin_id([7; 16]).open(shelf.store(), &raw(1)).await);
+        assert_eq!(events.take(), [open_refused(&id, &error)]);
+        let pinned = options().pin_revision("keyring", 1000);
+        let error = refused(pinned.open(shelf.store(), &raw(1)).await);
+        assert!(matches!(error, SealError::RolledBack { .. }));
+        assert_eq!(events.take(), [open_refused(&id, &error)]);
+
+        let account_refused = |error: &SealError| AuditEvent::AccountRefused {
+            keyring: id.clone(),
+            reason: error.to_string(),
+        };
+        let pinned = options().pin_revision("account:1", 1000);
+        let keyring = pinned.open(shelf.store(), &raw(1)).await.unwrap();
+        let error = refused(keyring.account("1").await);
+        assert!(matches!(error, SealError::RolledBack { .. }));
+        assert_eq!(refusals(events.take()), [account_refused(&error)]);
+        drop(keyring);
+        let keyring = options().open(shelf.store(), &raw(1)).await.unwrap();
+        refused(keyring.account("nobody").await);
+        assert_eq!(refusals(events.take()), []);
+    }
+}
+
 /// The default sink. On a runtime of one thread, so that the subscriber of this thread sees all but
 /// what the idle watcher says.
 #[test]

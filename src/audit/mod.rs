@@ -36,7 +36,7 @@ pub enum AuditEvent {
     },
     /// An attempt to open a keyring failed.
     OpenRefused {
-        /// The keyring.
+        /// The keyring, or `unknown` where none could be read.
         keyring: String,
         /// The provider's kind.
         provider: String,
@@ -107,6 +107,13 @@ pub enum AuditEvent {
         keyring: String,
         /// The account.
         account: String,
+    },
+    /// An account was not opened: its document is gone, altered or put back.
+    AccountRefused {
+        /// The keyring.
+        keyring: String,
+        /// Why, in the error's own words.
+        reason: String,
     },
     /// A store was not opened as the account's: it is another's, emptied, in the clear or altered.
     StoreRefused {

@@ -16,6 +16,7 @@ impl AuditSink for TracingSink {
         match event {
             AuditEvent::RowRefused { .. }
             | AuditEvent::OpenRefused { .. }
+            | AuditEvent::AccountRefused { .. }
             | AuditEvent::StoreRefused { .. }
             | AuditEvent::RootRotationDelayed { .. } => {
                 tracing::warn!(target: "sealed_store::audit", ?event);

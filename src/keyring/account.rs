@@ -144,6 +144,18 @@ async fn read(core: &Core, name: &str) -> Result<(u64, AccountBody), SealError> 
 pub(super) async fn open(core: &Arc<Core>, name: &str) -> Result<Account, SealError> {
     check_name(name)?;
     core.ensure_shared().await?;
+    open_known(core, name).await.inspect_err(|error| {
+        // Of no use to an auditor: that nothing was asked for, or could be.
+        if !matches!(error, SealError::UnknownAccount | SealError::NotOpen) {
+            core.audit().record(&AuditEvent::AccountRefused {
+                keyring: id_text(&core.id),
+                reason: error.to_string(),
+            });
+        }
+    })
+}
+
+async fn open_known(core: &Arc<Core>, name: &str) -> Result<Account, SealError> {
     let known = core
         .accounts
         .lock()

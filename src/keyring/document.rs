@@ -14,14 +14,13 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use super::derive::{RootKeys, WRAPPED_LEN};
+use super::store::MAX_DOCUMENT;
 use crate::error::SealError;
 use crate::provider::Recipe;
 use crate::record::{Suite, Table};
 
 /// The format version that this build writes and reads.
 pub(crate) const FORMAT: u32 = 1;
-/// A document is never larger; checked before it is parsed.
-const MAX_LEN: usize = 4 * 1024 * 1024;
 /// Most slots a keyring may have.
 pub(crate) const MAX_SLOTS: usize = 16;
 
@@ -222,7 +221,7 @@ pub(crate) struct Envelope<B> {
 impl<B: Body> Envelope<B> {
     /// Checks magic, version, hash and shape.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, SealError> {
-        if bytes.len() > MAX_LEN {
+        if bytes.len() > MAX_DOCUMENT {
             return Err(corrupt("it is larger than any keyring document"));
         }
         let text = std::str::from_utf8(bytes).map_err(|_| corrupt("it is not text"))?;
@@ -297,7 +296,7 @@ pub(crate) fn write<B: Body>(body: &B, root: &RootKeys, name: &str) -> Result<Ve
     text.push_str(MAC_LINE);
     text.push_str(&HEXLOWER.encode(&mac));
     text.push('\n');
-    if text.len() > MAX_LEN {
+    if text.len() > MAX_DOCUMENT {
         return Err(SealError::TooLarge);
     }
     Ok(text.into_bytes())

@@ -108,7 +108,12 @@ impl KeyringOptions {
         store: impl KeyringStore + 'static,
         provider: &dyn KeyProvider,
     ) -> Result<Keyring, SealError> {
-        self.open_in(Arc::new(store), provider).await
+        let audit = Arc::clone(&self.audit);
+        note_missing(
+            &*audit,
+            provider,
+            self.open_in(Arc::new(store), provider).await,
+        )
     }
 
     /// As [`Keyring::open_or_create`].
@@ -124,7 +129,7 @@ impl KeyringOptions {
         match self.clone().open_in(Arc::clone(&store), provider).await {
             // A pinned keyring must exist: making another would hide that it is gone.
             Err(SealError::NoKeyring) if self.id.is_none() && self.pins.is_empty() => {}
-            other => return other,
+            other => return note_missing(&*self.audit, provider, other),
         }
         match self.clone().create_in(Arc::clone(&store), provider).await {
             Err(SealError::KeyringExists) => self.open_in(store, provider).await,
@@ -224,6 +229,23 @@ impl KeyringOptions {
         }
         Ok(keyring)
     }
+}
+
+/// A keyring that is opened and not there is an event too: somebody may have taken it away.
+fn note_missing(
+    audit: &dyn AuditSink,
+    provider: &dyn KeyProvider,
+    result: Result<Keyring, SealError>,
+) -> Result<Keyring, SealError> {
+    result.inspect_err(|error| {
+        if matches!(error, SealError::NoKeyring) {
+            audit.record(&AuditEvent::OpenRefused {
+                keyring: "unknown".to_owned(),
+                provider: provider.kind().to_owned(),
+                reason: error.to_string(),
+            });
+        }
+    })
 }
 
 impl KeyringOptions {

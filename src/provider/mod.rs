@@ -97,12 +97,18 @@ pub trait KeyProvider: Send + Sync {
         Fields::new()
     }
 
-    /// A fresh secret for a new slot.
+    /// A fresh, uniformly random or derived secret of 32 bytes for a new slot, and what to store for it.
+    ///
+    /// # Errors
+    /// A [`ProviderError`] whose kind says whether trying again can help. Nothing was stored.
     async fn generate(&self, context: &SlotContext) -> Result<NewSlot, ProviderError>;
 
     /// The secret of an existing slot. `recipe.reference` equals [`Self::reference`] already. A
     /// secret that is merely wrong (a mistyped passphrase) may be returned as it is: the keyring
     /// compares a commitment and answers [`SealError::WrongKey`](crate::SealError::WrongKey).
+    ///
+    /// # Errors
+    /// A [`ProviderError`] whose kind says whether trying again can help.
     async fn unwrap_secret(
         &self,
         context: &SlotContext,
@@ -110,6 +116,9 @@ pub trait KeyProvider: Send + Sync {
     ) -> Result<SecretBox<[u8; 32]>, ProviderError>;
 
     /// Checks that the provider could work, at no cost to speak of.
+    ///
+    /// # Errors
+    /// The [`ProviderError`] that using it would give.
     async fn probe(&self) -> Result<Probe, ProviderError>;
 }
 

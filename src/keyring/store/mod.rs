@@ -16,6 +16,9 @@ pub use sqlite::SqliteKeyring;
 
 use crate::error::{Opaque, calm};
 
+/// No document is larger than this many bytes; a reader checks it before it parses one.
+pub(crate) const MAX_DOCUMENT: usize = 4 * 1024 * 1024;
+
 /// A document's revision: 1 when it is made, one more with each write.
 pub type Revision = u64;
 
@@ -55,14 +58,19 @@ impl LockGuard {
 #[cfg_attr(target_arch = "wasm32", async_trait(?Send))]
 #[cfg_attr(not(target_arch = "wasm32"), async_trait)]
 pub trait KeyringStore: Send + Sync {
-    /// A document and its revision, or `None`. Never creates anything.
+    /// A document and its revision, or `None` if there is none of this name. Never creates anything. What it
+    /// gives is not trusted: the caller checks length, hash and MAC.
+    ///
+    /// # Errors
+    /// A [`StoreFault`] if the store can't be read; never for a document that is not there.
     async fn get(&self, name: &str) -> Result<Option<(Revision, Vec<u8>)>, StoreFault>;
 
-    /// Writes a document if its revision is still `expected` (`None`: if it does not exist), durably,
+    /// Writes a document, at most 4 MiB of UTF-8 text, if its revision is still `expected` (`None`: if it does not exist), durably,
     /// and returns the new revision: `expected + 1`, or 1.
     ///
     /// # Errors
-    /// [`StoreFaultKind::Conflict`] if the revision is another, and then nothing was written.
+    /// [`StoreFaultKind::Conflict`] if the revision is another, and then nothing was written. After any other
+    /// error it may have been.
     async fn put(
         &self,
         name: &str,
@@ -70,10 +78,16 @@ pub trait KeyringStore: Send + Sync {
         bytes: &[u8],
     ) -> Result<Revision, StoreFault>;
 
-    /// The names of all documents, or `None` where the store can't list.
+    /// The names of all documents, in any order, or `None` where the store can't list.
+    ///
+    /// # Errors
+    /// A [`StoreFault`] if the store can't be read.
     async fn list(&self) -> Result<Option<Vec<String>>, StoreFault>;
 
-    /// Whether the data store beside it holds rows.
+    /// Whether the data store beside it holds rows. Never creates anything.
+    ///
+    /// # Errors
+    /// A [`StoreFault`] if the store can't be read.
     async fn occupied(&self) -> Result<Occupied, StoreFault>;
 
     /// Takes the keyring, without waiting.

@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::{KeyringStore, LockGuard, LockMode, Occupied, Revision, StoreFault, StoreFaultKind};
+use super::{
+    KeyringStore, LockGuard, LockMode, MAX_DOCUMENT, Occupied, Revision, StoreFault, StoreFaultKind,
+};
 use crate::thread::off_thread;
 
 /// Numbered migrations, applied in order; the count is the schema's version.
@@ -100,10 +102,12 @@ impl Shared {
         let Some(connection) = connection else {
             return Ok(None);
         };
+        // A planted document of a gigabyte is not read into memory: it is refused for its length alone.
         connection
             .query_row(
-                "SELECT revision, document FROM sealed_store_keyring WHERE name = ?1",
-                [name],
+                "SELECT revision, CASE WHEN length(document) <= ?2 THEN document ELSE zeroblob(?2 + 1) END
+                 FROM sealed_store_keyring WHERE name = ?1",
+                params![name, MAX_DOCUMENT as i64],
                 |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)),
             )
             .optional()
