@@ -8,13 +8,16 @@ pub mod samples;
 pub mod wire;
 pub mod world;
 
+// What is about the keyring alone.
+#[path = "../support/mod.rs"]
+pub mod support;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use sealed_store::{
     BackendKeyring, Keyring, KeyringOptions, RawKey, SealOptions, SealedBackend, SqliteKeyring,
 };
-use secrecy::SecretBox;
 use wacore::store::InMemoryBackend;
 use wacore::store::traits::Backend;
 use whatsapp_rust_sqlite_storage::SqliteStore;
@@ -25,9 +28,7 @@ pub fn raw_key() -> RawKey {
 }
 
 /// Another raw key for each number.
-pub fn raw_key_of(byte: u8) -> RawKey {
-    RawKey::new(SecretBox::new(Box::new([byte; 32])))
-}
+pub use support::raw as raw_key_of;
 
 /// Upstream's plain store on a file.
 pub async fn sqlite(path: &Path) -> Arc<SqliteStore> {

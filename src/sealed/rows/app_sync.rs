@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use wacore::appstate::hash::HashState;
 use wacore::store::traits::AppStateSyncKey;
 
-use super::{Sealer, check_default, corrupt};
+use super::{Sealer, check_default, corrupt, place};
 use crate::blind::TokenColumn;
 use crate::error::{Fault, SealError};
 use crate::record::frame::{Reader, Sink, put_frame};
-use crate::record::{Nonce, Opened, Place, Table};
+use crate::record::{Nonce, Opened, Table};
 use crate::wipe::Buffer;
 
 /// The one entry of a sealed version's map.
@@ -33,7 +33,7 @@ impl Sealer<'_> {
         put_frame(&mut value, key_data)?;
         put_frame(&mut value, fingerprint)?;
         value.put(&timestamp.to_le_bytes());
-        let sealed = self.seal(sync_key_place(&[key_id]), &[key_id], &value, nonce)?;
+        let sealed = self.seal(place(Table::SyncKey, &[key_id]), &[key_id], &value, nonce)?;
         Ok(AppStateSyncKey {
             key_data: vec![0; key_data.len()],
             fingerprint: sealed,
@@ -68,7 +68,7 @@ impl Sealer<'_> {
             timestamp,
         } = row;
         let opened = self
-            .open(sync_key_place(&[key_id]), sealed)?
+            .open(place(Table::SyncKey, &[key_id]), sealed)?
             .check_name([key_id])?;
         let (key_data, _, _) =
             read_sync_key(opened.value()).ok_or(corrupt(Table::SyncKey, Fault::Length))?;
@@ -111,7 +111,7 @@ impl Sealer<'_> {
         }
         let key = self.version_key(name)?;
         let sealed = self.seal(
-            version_place(&[key.as_bytes()]),
+            place(Table::Version, &[key.as_bytes()]),
             &[name.as_bytes()],
             &value,
             nonce,
@@ -156,7 +156,7 @@ impl Sealer<'_> {
         let sealed = index_value_map.get(STATE).ok_or(SealError::Unsealed {
             table: Some(Table::Version),
         })?;
-        let opened = self.open(version_place(&[key.as_bytes()]), sealed)?;
+        let opened = self.open(place(Table::Version, &[key.as_bytes()]), sealed)?;
         check_default(Table::Version, default && index_value_map.len() == 1)?;
         Ok(Some(opened))
     }
@@ -187,7 +187,7 @@ impl Sealer<'_> {
     ) -> Result<([u8; 32], Vec<u8>), SealError> {
         let index_key = self.mutation_index(name, index_mac)?;
         let sealed = self.seal(
-            mutation_place(&[name_key.as_bytes(), &index_key]),
+            place(Table::MutationMac, &[name_key.as_bytes(), &index_key]),
             &[name.as_bytes(), index_mac],
             value_mac,
             nonce,
@@ -216,31 +216,10 @@ impl Sealer<'_> {
         index_key: &[u8],
         sealed: &[u8],
     ) -> Result<Opened, SealError> {
-        self.open(mutation_place(&[name_key.as_bytes(), index_key]), sealed)
-    }
-}
-
-fn sync_key_place<'a>(key: &'a [&'a [u8]]) -> Place<'a> {
-    Place {
-        table: Table::SyncKey,
-        key,
-        clear: &[],
-    }
-}
-
-fn version_place<'a>(key: &'a [&'a [u8]]) -> Place<'a> {
-    Place {
-        table: Table::Version,
-        key,
-        clear: &[],
-    }
-}
-
-fn mutation_place<'a>(key: &'a [&'a [u8]]) -> Place<'a> {
-    Place {
-        table: Table::MutationMac,
-        key,
-        clear: &[],
+        self.open(
+            place(Table::MutationMac, &[name_key.as_bytes(), index_key]),
+            sealed,
+        )
     }
 }
 

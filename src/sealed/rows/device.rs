@@ -6,7 +6,7 @@ use wacore::client_profile::ClientProfile;
 use wacore::store::Device;
 use wacore::store::device::DEVICE_PROPS;
 
-use super::{Sealer, corrupt};
+use super::{Sealer, corrupt, place};
 use crate::blind::TokenColumn;
 use crate::error::{Fault, SealError};
 use crate::record::frame::Reader;
@@ -112,13 +112,18 @@ impl Sealer<'_> {
         nonce: &Nonce,
     ) -> Result<(String, Vec<u8>), SealError> {
         let key = self.device_key()?;
-        let sealed = self.seal(device_place(&[key.as_bytes()]), &[DEVICE_NAME], json, nonce)?;
+        let sealed = self.seal(
+            place(Table::Device, &[key.as_bytes()]),
+            &[DEVICE_NAME],
+            json,
+            nonce,
+        )?;
         Ok((key, sealed))
     }
 
     /// The record of the device, as JSON.
     pub(crate) fn device_record(&self, key: &str, sealed: &[u8]) -> Result<Opened, SealError> {
-        self.open(device_place(&[key.as_bytes()]), sealed)?
+        self.open(place(Table::Device, &[key.as_bytes()]), sealed)?
             .check_name([DEVICE_NAME])
     }
 
@@ -137,7 +142,7 @@ impl Sealer<'_> {
         nonce: &Nonce,
     ) -> Result<Vec<u8>, SealError> {
         self.seal(
-            snapshot_place(&[key.as_bytes()]),
+            place(Table::Snapshot, &[key.as_bytes()]),
             &[name.as_bytes()],
             content,
             nonce,
@@ -153,22 +158,6 @@ impl Sealer<'_> {
 
     /// The record of the snapshot `key`, whatever its name is.
     pub(crate) fn snapshot_record(&self, key: &str, sealed: &[u8]) -> Result<Opened, SealError> {
-        self.open(snapshot_place(&[key.as_bytes()]), sealed)
-    }
-}
-
-fn snapshot_place<'a>(key: &'a [&'a [u8]]) -> Place<'a> {
-    Place {
-        table: Table::Snapshot,
-        key,
-        clear: &[],
-    }
-}
-
-fn device_place<'a>(key: &'a [&'a [u8]]) -> Place<'a> {
-    Place {
-        table: Table::Device,
-        key,
-        clear: &[],
+        self.open(place(Table::Snapshot, &[key.as_bytes()]), sealed)
     }
 }

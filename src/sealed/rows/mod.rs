@@ -6,6 +6,9 @@
 
 mod app_sync;
 mod device;
+mod device_list;
+mod mapping;
+mod messages;
 mod msg_secret;
 mod protocol;
 mod signal;
@@ -15,8 +18,8 @@ use std::str;
 use data_encoding::BASE64URL_NOPAD;
 
 pub(crate) use device::{CANARY_KEY, Canary, read_device, write_device};
+pub(crate) use mapping::MappingKey;
 pub(crate) use msg_secret::{SECOND_HALF, SecretKey};
-pub(crate) use protocol::MappingKey;
 pub(crate) use signal::SignalTable;
 
 use crate::blind::Blind;
@@ -60,6 +63,15 @@ impl Sealer<'_> {
 
     fn blind(&self) -> &Blind {
         &self.keys.blind
+    }
+}
+
+/// The place of a row without clear fields.
+fn place<'a>(table: Table, key: &'a [&'a [u8]]) -> Place<'a> {
+    Place {
+        table,
+        key,
+        clear: &[],
     }
 }
 

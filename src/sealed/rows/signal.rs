@@ -1,9 +1,9 @@
 //! Sessions, identities, prekeys, signed prekeys and sender keys.
 
-use super::Sealer;
+use super::{Sealer, place};
 use crate::blind::TokenColumn;
 use crate::error::{Fault, SealError};
-use crate::record::{Nonce, Opened, Place, Table};
+use crate::record::{Nonce, Opened, Table};
 
 /// The tables whose rows are one record under one Signal address.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,12 +60,12 @@ impl Sealer<'_> {
         nonce: &Nonce,
     ) -> Result<(String, Vec<u8>), SealError> {
         let key = self.address_key(table, address)?;
-        let place = Place {
-            table: table.table(),
-            key: &[key.as_bytes()],
-            clear: &[],
-        };
-        let sealed = self.seal(place, &[address.as_bytes()], record, nonce)?;
+        let sealed = self.seal(
+            place(table.table(), &[key.as_bytes()]),
+            &[address.as_bytes()],
+            record,
+            nonce,
+        )?;
         Ok((key, sealed))
     }
 
@@ -89,12 +89,7 @@ impl Sealer<'_> {
         key: &str,
         sealed: &[u8],
     ) -> Result<Opened, SealError> {
-        let place = Place {
-            table: table.table(),
-            key: &[key.as_bytes()],
-            clear: &[],
-        };
-        self.open(place, sealed)
+        self.open(place(table.table(), &[key.as_bytes()]), sealed)
     }
 
     pub(crate) fn open_identity(
@@ -124,12 +119,7 @@ impl Sealer<'_> {
         nonce: &Nonce,
     ) -> Result<Vec<u8>, SealError> {
         let id = id.to_le_bytes();
-        let place = Place {
-            table,
-            key: &[&id],
-            clear: &[],
-        };
-        self.seal(place, &[&id], record, nonce)
+        self.seal(place(table, &[&id]), &[&id], record, nonce)
     }
 
     pub(crate) fn open_by_id(
@@ -149,11 +139,6 @@ impl Sealer<'_> {
         sealed: &[u8],
     ) -> Result<Opened, SealError> {
         let id = id.to_le_bytes();
-        let place = Place {
-            table,
-            key: &[&id],
-            clear: &[],
-        };
-        self.open(place, sealed)?.check_name([&id])
+        self.open(place(table, &[&id]), sealed)?.check_name([&id])
     }
 }
