@@ -409,10 +409,14 @@ fn make_private(path: &Path) -> Result<(), StoreFault> {
         use std::os::unix::fs::PermissionsExt;
         let mut file = path.as_os_str().to_owned();
         file.push(suffix);
-        match fs::metadata(&file) {
-            Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
-                fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).map_err(io)?;
+        let made = fs::metadata(&file).and_then(|metadata| {
+            if metadata.permissions().mode() & 0o077 == 0 {
+                return Ok(());
             }
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600))
+        });
+        match made {
+            // Not there, or no longer: the last connection takes the log with it when it closes.
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
             _ => {}
         }
