@@ -81,9 +81,10 @@ pub enum SealError {
         generation: u32,
     },
 
-    /// Written by a newer format version than this code reads.
+    /// Written by another format version than this code reads.
     #[error(
-        "format version {found} is not supported (this build reads up to {supported}); update sealed-store"
+        "format version {found} is not supported (this build reads {supported}); {}",
+        if found > supported { "update sealed-store" } else { "no release wrote it, restore a backup" }
     )]
     UnsupportedVersion {
         /// The version that was found.
@@ -160,7 +161,9 @@ pub enum SealError {
     AccountExists,
 
     /// The keys of the account, or of one of its tables, were destroyed.
-    #[error("shredded: the keys of these rows are destroyed and they can not be read again")]
+    #[error(
+        "shredded: the keys of these rows are destroyed and they can not be read again; start with an empty store"
+    )]
     Shredded,
 
     /// No such slot.
@@ -187,7 +190,9 @@ pub enum SealError {
     },
 
     /// A value too long for the format.
-    #[error("a value is too large to be sealed (at most 4 GiB - 1 with its name)")]
+    #[error(
+        "a value is too large to be sealed (at most 4 GiB - 1 with its name); store less in one row"
+    )]
     TooLarge,
 
     /// The operating system gave no randomness.
@@ -195,15 +200,15 @@ pub enum SealError {
     NoEntropy,
 
     /// A provider failed.
-    #[error("the key provider failed")]
+    #[error("the key provider failed; its own error says what to do")]
     Provider(#[source] ProviderError),
 
     /// The keyring's own store failed.
-    #[error("the keyring's store failed")]
+    #[error("the keyring's store failed; its own error says what to do")]
     Keyring(#[source] StoreFault),
 
     /// The inner data store failed; its own error is untouched.
-    #[error("the inner store failed")]
+    #[error("the inner store failed; its own error says why")]
     Inner(#[source] StoreError),
 }
 

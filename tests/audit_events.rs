@@ -6,12 +6,17 @@ mod support;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use sealed_store::{
-    AuditEvent, AuditSink, JsonLinesSink, Keyring, KeyringOptions, SealError, SqliteKeyring, Table,
-    TracingSink,
+    AuditEvent, AuditSink, JsonLinesSink, KeyProvider, Keyring, KeyringOptions, NewSlot, Probe,
+    ProviderError, ProviderErrorKind, RawRow, Recipe, SealError, SealedBackend, SlotContext,
+    SqliteKeyring, Table, TracingSink,
 };
+use secrecy::SecretBox;
 use serde_json::Value;
 use support::{Events, Remote, Shelf, Store, eventually, passphrase, raw, refused};
+use wacore::store::traits::{DeviceStore, SignalStore};
+use whatsapp_rust_sqlite_storage::SqliteStore;
 
 /// Planted in everything that a caller names.
 const CANARY: &str = "canary";
@@ -130,6 +135,8 @@ async fn the_events_of_a_whole_life_come_in_order() {
                 keyring: keyring.clone(),
                 root: 2
             },
+            // With its last handle.
+            wiped(false),
             refused("passphrase"),
             refused("remote"),
             opened(4),
@@ -166,7 +173,7 @@ async fn a_line_is_one_object_and_names_nobody() {
     eventually("the last event", || text().contains("\"idle\":true")).await;
     let text = text();
     assert!(text.ends_with('\n'));
-    assert_eq!(text.lines().count(), 18);
+    assert_eq!(text.lines().count(), 19);
     for line in text.lines() {
         let Value::Object(fields) = serde_json::from_str(line).unwrap() else {
             panic!("{line}");
@@ -242,7 +249,7 @@ async fn a_writer_that_fails_is_counted_and_fails_nothing_else() {
             panic!("the keyring keeps its sink");
         };
         let text = String::from_utf8(sink.into_inner().taken).unwrap();
-        let expected = if flushes { 5 } else { 2 };
+        let expected = if flushes { 6 } else { 3 };
         assert_eq!(text.lines().count(), expected, "{text}");
         for line in text.lines() {
             serde_json::from_str::<Value>(line).unwrap();
@@ -313,7 +320,7 @@ async fn every_refusal_to_open_is_an_event() {
             let refusal = |event: &AuditEvent| {
                 matches!(
                     event,
-                    AuditEvent::OpenRefused { .. } | AuditEvent::AccountRefused { .. }
+                    AuditEvent::OpenRefused { .. } | AuditEvent::DocumentRefused { .. }
                 )
             };
             seen.into_iter().filter(refusal).collect::<Vec<_>>()
@@ -327,8 +334,9 @@ async fn every_refusal_to_open_is_an_event() {
         assert!(matches!(error, SealError::RolledBack { .. }));
         assert_eq!(events.take(), [open_refused(&id, &error)]);
 
-        let account_refused = |error: &SealError| AuditEvent::AccountRefused {
+        let account_refused = |error: &SealError| AuditEvent::DocumentRefused {
             keyring: id.clone(),
+            document: "account".into(),
             reason: error.to_string(),
         };
         let pinned = options().pin_revision("account:1", 1000);
@@ -341,6 +349,148 @@ async fn every_refusal_to_open_is_an_event() {
         refused(keyring.account("nobody").await);
         assert_eq!(refusals(events.take()), []);
     }
+}
+
+/// Whoever tries secrets through a change of slots is seen, as at the door.
+#[tokio::test]
+async fn a_slot_that_was_not_opened_is_an_event() {
+    let events = Events::default();
+    let shelf = Shelf::backend();
+    let options = KeyringOptions::new().audit(Arc::new(events.clone()));
+    let keyring = options.create(shelf.store(), &raw(1)).await.unwrap();
+    events.take();
+    let keyring_id = hex::encode(keyring.id());
+    let refusal = |provider: &str, error: &SealError| AuditEvent::SlotRefused {
+        keyring: keyring_id.clone(),
+        slot: 1,
+        provider: provider.into(),
+        reason: error.to_string(),
+    };
+    let error = refused(keyring.change_passphrase(1, &raw(2), &raw(3)).await);
+    assert!(matches!(error, SealError::WrongKey));
+    assert_eq!(events.take(), [refusal("raw-key", &error)]);
+    let words = passphrase("words");
+    let error = refused(keyring.rotate_root(&[(1, &words)], &[]).await);
+    assert!(matches!(error, SealError::WrongKey));
+    assert_eq!(events.take(), [refusal("passphrase", &error)]);
+}
+
+/// What a provider says about its failure is in the log: denied is not unreachable.
+#[tokio::test]
+async fn a_refusal_says_what_the_provider_said() {
+    let events = Events::default();
+    let shelf = Shelf::backend();
+    drop(Keyring::create(shelf.store(), &raw(1)).await.unwrap());
+    let options = KeyringOptions::new().audit(Arc::new(events.clone()));
+    let error = refused(options.open(shelf.store(), &Away).await);
+    let SealError::Provider(said) = &error else {
+        panic!("{error:?}");
+    };
+    let seen = events.take();
+    let [AuditEvent::OpenRefused { reason, .. }] = &seen[..] else {
+        panic!("{seen:?}");
+    };
+    assert_eq!(*reason, format!("{error}: {said}"));
+    assert!(reason.contains("start the key service"), "{reason}");
+    // The service's own words may name anything.
+    assert!(!reason.contains(CANARY), "{reason}");
+}
+
+/// A provider whose service does not answer.
+struct Away;
+
+#[async_trait]
+impl KeyProvider for Away {
+    fn kind(&self) -> &str {
+        "raw-key"
+    }
+
+    async fn generate(&self, _: &SlotContext) -> Result<NewSlot, ProviderError> {
+        panic!("no slot is made with it");
+    }
+
+    async fn unwrap_secret(
+        &self,
+        _: &SlotContext,
+        _: &Recipe,
+    ) -> Result<SecretBox<[u8; 32]>, ProviderError> {
+        let kind = ProviderErrorKind::Unreachable;
+        Err(ProviderError::new(kind, "start the key service, then try again").with_source(CANARY))
+    }
+
+    async fn probe(&self) -> Result<Probe, ProviderError> {
+        panic!("it is not probed");
+    }
+}
+
+/// A store's events, from its binding to rows that do not open, each once and in order.
+#[tokio::test]
+async fn the_events_of_a_store_come_in_order() {
+    let events = Events::default();
+    let shelf = Shelf::backend();
+    let options = KeyringOptions::new().audit(Arc::new(events.clone()));
+    let keyring = options.create(shelf.store(), &raw(1)).await.unwrap();
+    let account = keyring.create_account("1").await.unwrap();
+    let other = keyring.create_account("2").await.unwrap();
+    events.take();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data.db");
+    let inner = Arc::new(SqliteStore::new(path.to_str().unwrap()).await.unwrap());
+    let store = SealedBackend::open(Arc::clone(&inner), account.clone())
+        .await
+        .unwrap();
+    store.create().await.unwrap();
+    let id = hex::encode(account.uid());
+    let state = |state: &str| AuditEvent::AccountState {
+        account: id.clone(),
+        state: state.into(),
+    };
+    let seen = events.take();
+    let Some(AuditEvent::StoreBound {
+        account: bound,
+        store: store_id,
+    }) = seen.first()
+    else {
+        panic!("{seen:?}");
+    };
+    assert_eq!((bound, store_id.len()), (&id, 32));
+    assert_eq!(seen[1..], [state("initialising"), state("live")]);
+
+    let of_other = hex::encode(other.uid());
+    let error = refused(
+        SealedBackend::open(Arc::clone(&inner), other)
+            .await
+            .map(drop),
+    );
+    assert!(matches!(error, SealError::WrongKeyring));
+    let store_refused = |account: &str, error: &SealError| AuditEvent::StoreRefused {
+        account: account.to_owned(),
+        reason: error.to_string(),
+    };
+    assert_eq!(events.take(), [store_refused(&of_other, &error)]);
+
+    // A row that is not ours, in the store and by itself.
+    inner.store_prekey(7, b"in the clear", false).await.unwrap();
+    let error = store.load_prekey(7).await.unwrap_err();
+    let row_refused = |error: &SealError| AuditEvent::RowRefused {
+        account: id.clone(),
+        table: Table::PreKey,
+        reason: error.to_string(),
+        treated_as_missing: false,
+    };
+    let error = SealError::of(&error).unwrap();
+    assert_eq!(events.take(), [row_refused(error)]);
+    let record = b"in the clear";
+    let error = refused(account.restore(RawRow::PreKey { id: 7, record }));
+    assert_eq!(events.take(), [row_refused(&error)]);
+
+    // The store is emptied while it is open.
+    let file = rusqlite::Connection::open(&path).unwrap();
+    file.execute("DELETE FROM sessions", []).unwrap();
+    let error = store.load().await.map(drop).unwrap_err();
+    let error = SealError::of(&error).unwrap();
+    assert!(matches!(error, SealError::StoreEmptied));
+    assert_eq!(events.take(), [store_refused(&id, error)]);
 }
 
 /// The default sink. On a runtime of one thread, so that the subscriber of this thread sees all but
@@ -366,7 +516,7 @@ fn the_tracing_sink_emits_each_event() {
         .iter()
         .filter(|(target, ..)| target == "sealed_store::audit")
         .collect();
-    assert_eq!(events.len(), 17 + 1);
+    assert_eq!(events.len(), 18 + 2);
     for (_, level, text) in &events {
         let refused = text.contains("OpenRefused");
         let expected = if refused {

@@ -8,6 +8,7 @@ mod sinks;
 
 pub use sinks::{JsonLinesSink, TracingSink};
 
+use crate::error::SealError;
 use crate::record::Table;
 
 /// Where audit events go. Called inside the storage call that caused the event: take it and return,
@@ -43,7 +44,7 @@ pub enum AuditEvent {
         /// Why, in the error's own words.
         reason: String,
     },
-    /// The keys were wiped from memory.
+    /// The keys were wiped from memory: by a lock, by a change that failed half-way, or with the last handle.
     KeysWiped {
         /// The keyring.
         keyring: String,
@@ -108,10 +109,23 @@ pub enum AuditEvent {
         /// The account.
         account: String,
     },
-    /// An account was not opened: its document is gone, altered or put back.
-    AccountRefused {
+    /// A keyring document that was read is altered, put back, or gone although it was pinned.
+    DocumentRefused {
         /// The keyring.
         keyring: String,
+        /// Which kind of document: `keyring`, `accounts` (their index) or `account`.
+        document: String,
+        /// Why, in the error's own words.
+        reason: String,
+    },
+    /// Somebody asked for a change of a slot and did not open it.
+    SlotRefused {
+        /// The keyring.
+        keyring: String,
+        /// The slot.
+        slot: u32,
+        /// The provider's kind.
+        provider: String,
         /// Why, in the error's own words.
         reason: String,
     },
@@ -156,6 +170,16 @@ pub enum AuditEvent {
         /// Whether the row was treated as missing, as the options allow.
         treated_as_missing: bool,
     },
+}
+
+/// Why something was refused, with what a provider or the keyring's store says about it. (An inner store's
+/// words are its own, and may name anything.)
+pub(crate) fn reason(error: &SealError) -> String {
+    match error {
+        SealError::Provider(source) => format!("{error}: {source}"),
+        SealError::Keyring(source) => format!("{error}: {source}"),
+        _ => error.to_string(),
+    }
 }
 
 /// 32 hexadecimal digits.

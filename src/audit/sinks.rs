@@ -16,7 +16,8 @@ impl AuditSink for TracingSink {
         match event {
             AuditEvent::RowRefused { .. }
             | AuditEvent::OpenRefused { .. }
-            | AuditEvent::AccountRefused { .. }
+            | AuditEvent::DocumentRefused { .. }
+            | AuditEvent::SlotRefused { .. }
             | AuditEvent::StoreRefused { .. }
             | AuditEvent::RootRotationDelayed { .. } => {
                 tracing::warn!(target: "sealed_store::audit", ?event);

@@ -67,6 +67,11 @@ impl AccountShared {
 
     /// Makes `body`, read and verified, the account in memory.
     fn take(&self, body: &AccountBody) -> Result<(), SealError> {
+        self.unwrap(body)
+            .inspect_err(|error| self.core.note_refused(&account_document(&self.name), error))
+    }
+
+    fn unwrap(&self, body: &AccountBody) -> Result<(), SealError> {
         if body.uid != self.uid {
             return Err(SealError::CorruptKeyring {
                 what: "the account was replaced by another of the same name",
@@ -134,9 +139,11 @@ async fn read(core: &Core, name: &str) -> Result<(u64, AccountBody), SealError> 
         .await?
         .ok_or(SealError::UnknownAccount)?;
     if body.name != name {
-        return Err(SealError::CorruptKeyring {
+        let error = SealError::CorruptKeyring {
             what: "an account document names another account",
-        });
+        };
+        core.note_refused(&account_document(name), &error);
+        return Err(error);
     }
     Ok((revision, body))
 }
@@ -144,18 +151,6 @@ async fn read(core: &Core, name: &str) -> Result<(u64, AccountBody), SealError> 
 pub(super) async fn open(core: &Arc<Core>, name: &str) -> Result<Account, SealError> {
     check_name(name)?;
     core.ensure_shared().await?;
-    open_known(core, name).await.inspect_err(|error| {
-        // Of no use to an auditor: that nothing was asked for, or could be.
-        if !matches!(error, SealError::UnknownAccount | SealError::NotOpen) {
-            core.audit().record(&AuditEvent::AccountRefused {
-                keyring: id_text(&core.id),
-                reason: error.to_string(),
-            });
-        }
-    })
-}
-
-async fn open_known(core: &Arc<Core>, name: &str) -> Result<Account, SealError> {
     let known = core
         .accounts
         .lock()
@@ -282,7 +277,7 @@ fn adopt(core: &Arc<Core>, body: &AccountBody) -> Result<Account, SealError> {
     Ok(Account { shared })
 }
 
-fn check_name(name: &str) -> Result<(), SealError> {
+pub(super) fn check_name(name: &str) -> Result<(), SealError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
         return Err(SealError::Invalid {

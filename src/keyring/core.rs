@@ -9,7 +9,7 @@ use super::derive::RootKeys;
 use super::document::{self, Body, Envelope, KEYRING, KeyringBody};
 use super::idle;
 use super::store::{KeyringStore, LockGuard, LockMode, Revision};
-use crate::audit::{AuditEvent, AuditSink, id_text};
+use crate::audit::{self, AuditEvent, AuditSink, id_text};
 use crate::error::SealError;
 use crate::options::SealOptions;
 use crate::record::Suite;
@@ -231,10 +231,21 @@ impl Core {
         self.with_open(|_| Ok(()))?;
         let Some((revision, bytes)) = self.store.get(name).await? else {
             // A pinned document that is gone was rolled back to before it was made.
-            check_pin(&self.pins, name, 0)?;
+            check_pin(&self.pins, name, 0).inspect_err(|error| self.note_refused(name, error))?;
             return Ok(None);
         };
-        let envelope = Envelope::<B>::read(&bytes)?;
+        self.verify(name, revision, &bytes)
+            .inspect_err(|error| self.note_refused(name, error))
+            .map(|body| Some((revision, body)))
+    }
+
+    fn verify<B: Body>(
+        &self,
+        name: &str,
+        revision: Revision,
+        bytes: &[u8],
+    ) -> Result<B, SealError> {
+        let envelope = Envelope::<B>::read(bytes)?;
         let number = envelope.body.root();
         let (body, unconfirmed) = self.with_open(|open| {
             let unconfirmed = open.is_unconfirmed(number);
@@ -248,7 +259,19 @@ impl Core {
         if unconfirmed {
             self.confirm_root(number);
         }
-        Ok(Some((revision, body)))
+        Ok(body)
+    }
+
+    /// Audits that a document was refused.
+    pub(super) fn note_refused(&self, name: &str, error: &SealError) {
+        // Of no use to an auditor: that the keys were gone meanwhile.
+        if !matches!(error, SealError::NotOpen) {
+            self.audit.record(&AuditEvent::DocumentRefused {
+                keyring: id_text(&self.id),
+                document: document::kind(name).to_owned(),
+                reason: audit::reason(error),
+            });
+        }
     }
 
     /// A document under root `number` was verified, or written: that root is durable.
@@ -326,6 +349,12 @@ impl Drop for Exclusive<'_> {
         if self.held {
             drop(self.core.guard_mut().take());
         }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.wipe(false);
     }
 }
 

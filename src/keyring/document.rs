@@ -43,6 +43,15 @@ pub(crate) fn account_name(document: &str) -> Option<&str> {
     document.strip_prefix("account:")
 }
 
+/// Which kind of document it is, without the name of an account.
+pub(crate) fn kind(document: &str) -> &'static str {
+    match document {
+        KEYRING => "keyring",
+        ACCOUNTS => "accounts",
+        _ => "account",
+    }
+}
+
 const fn corrupt(what: &'static str) -> SealError {
     SealError::CorruptKeyring { what }
 }
@@ -297,7 +306,9 @@ pub(crate) fn write<B: Body>(body: &B, root: &RootKeys, name: &str) -> Result<Ve
     text.push_str(&HEXLOWER.encode(&mac));
     text.push('\n');
     if text.len() > MAX_DOCUMENT {
-        return Err(SealError::TooLarge);
+        return Err(SealError::Invalid {
+            what: "the document would outgrow 4 MiB: it holds too many generations of keys; make a new keyring",
+        });
     }
     Ok(text.into_bytes())
 }

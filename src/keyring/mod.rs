@@ -33,7 +33,7 @@ use self::core::{Core, WipeUnlessDone};
 use crate::audit::{AuditEvent, id_text};
 use crate::error::SealError;
 use crate::provider::{KeyProvider, ProviderError, ProviderErrorKind};
-use document::{ACCOUNTS, AccountsBody, KEYRING};
+use document::{ACCOUNTS, AccountBody, AccountsBody, Body, KEYRING, KeyringBody};
 use store::{KeyringStore, Revision, StoreFault, StoreFaultKind};
 use unlock::{Wanted, unlock_document};
 
@@ -109,7 +109,7 @@ impl Keyring {
     /// the keyring from before is refused then.
     ///
     /// # Errors
-    /// If the keyring's store fails.
+    /// [`SealError::NotOpen`], or as [`Keyring::account`] for a document that does not verify.
     pub async fn revisions(&self) -> Result<BTreeMap<String, Revision>, SealError> {
         let mut names = vec![KEYRING.to_owned(), ACCOUNTS.to_owned()];
         names.extend(
@@ -120,11 +120,22 @@ impl Keyring {
         );
         let mut revisions = BTreeMap::new();
         for name in names {
-            if let Some((revision, _)) = self.core.store.get(&name).await? {
+            let revision = match document::kind(&name) {
+                "keyring" => self.revision::<KeyringBody>(&name).await?,
+                "accounts" => self.revision::<AccountsBody>(&name).await?,
+                _ => self.revision::<AccountBody>(&name).await?,
+            };
+            if let Some(revision) = revision {
                 revisions.insert(name, revision);
             }
         }
         Ok(revisions)
+    }
+
+    /// The revision that a document says of itself, verified.
+    async fn revision<B: Body>(&self, name: &str) -> Result<Option<Revision>, SealError> {
+        let found = self.core.read::<B>(name).await?;
+        Ok(found.map(|(revision, _)| revision))
     }
 
     /// Whether the keys are in memory.

@@ -9,8 +9,8 @@ use super::derive::RootKeys;
 use super::document::{self, ACCOUNTS, KEYRING, KeyringBody};
 use super::store::{KeyringStore, LockGuard, LockMode, Occupied, Revision};
 use super::unlock::{Wanted, unlock_document};
-use super::{Keyring, idle, rotate, slot};
-use crate::audit::{AuditEvent, AuditSink, TracingSink, id_text};
+use super::{Keyring, account, idle, rotate, slot};
+use crate::audit::{self, AuditEvent, AuditSink, TracingSink, id_text};
 use crate::error::SealError;
 use crate::options::SealOptions;
 use crate::provider::KeyProvider;
@@ -75,7 +75,8 @@ impl KeyringOptions {
     }
 
     /// Refuses a document older than this revision with [`SealError::RolledBack`]. Documents are
-    /// named as [`Keyring::revisions`] names them.
+    /// named as [`Keyring::revisions`] names them: `keyring`, `accounts`, `account:NAME`. Another name is
+    /// refused when the keyring is opened.
     pub fn pin_revision(mut self, document: impl Into<String>, revision: Revision) -> Self {
         self.pins.insert(document.into(), revision);
         self
@@ -200,6 +201,9 @@ impl KeyringOptions {
         store: Arc<dyn KeyringStore>,
         provider: &dyn KeyProvider,
     ) -> Result<Keyring, SealError> {
+        for name in self.pins.keys() {
+            check_document(name)?;
+        }
         // Looked for first: opening where nothing is must not leave a lock file behind.
         if store.get(KEYRING).await?.is_none() {
             return Err(SealError::NoKeyring);
@@ -223,11 +227,22 @@ impl KeyringOptions {
             if let Err(error) = rotate::finish_if_alone(&keyring.core).await {
                 keyring.core.audit.record(&AuditEvent::RootRotationDelayed {
                     keyring: id_text(&keyring.core.id),
-                    reason: error.to_string(),
+                    reason: audit::reason(&error),
                 });
             }
         }
         Ok(keyring)
+    }
+}
+
+/// A pin on a document of a name that none can have would pin nothing.
+fn check_document(name: &str) -> Result<(), SealError> {
+    match document::account_name(name) {
+        Some(account) => account::check_name(account),
+        None if matches!(name, KEYRING | ACCOUNTS) => Ok(()),
+        None => Err(SealError::Invalid {
+            what: "a pinned document is `keyring`, `accounts` or `account:NAME`",
+        }),
     }
 }
 
@@ -242,7 +257,7 @@ fn note_missing(
             audit.record(&AuditEvent::OpenRefused {
                 keyring: "unknown".to_owned(),
                 provider: provider.kind().to_owned(),
-                reason: error.to_string(),
+                reason: audit::reason(error),
             });
         }
     })

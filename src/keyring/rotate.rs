@@ -14,7 +14,7 @@ use super::document::{
 };
 use super::generation;
 use super::store::StoreFaultKind;
-use super::unlock::open_slot;
+use super::unlock::prove;
 use super::{Keyring, slot};
 use crate::audit::{AuditEvent, id_text};
 use crate::error::SealError;
@@ -94,9 +94,7 @@ async fn rotate(
             .iter()
             .find(|entry| entry.slot == *number)
             .ok_or(SealError::UnknownSlot)?;
-        if entry.kind != provider.kind() || open_slot(&body, entry, *provider).await?.is_none() {
-            return Err(SealError::WrongKey);
-        }
+        prove(core.audit(), &body, entry, *provider).await?;
         let fresh = slot::make(
             core.id,
             next_slot,

@@ -4,7 +4,7 @@ use super::Keyring;
 use super::core::now;
 use super::derive::{RootKeys, SlotKeys, WrapKind, WrapPlace};
 use super::document::{KEYRING, KeyringBody, MAX_SLOTS, SlotEntry};
-use super::unlock::open_slot;
+use super::unlock::prove;
 use crate::audit::{AuditEvent, id_text};
 use crate::error::SealError;
 use crate::provider::{KeyProvider, Recipe, SlotContext};
@@ -145,9 +145,7 @@ impl Keyring {
             .slots
             .get(position(&body, slot)?)
             .ok_or(SealError::UnknownSlot)?;
-        if entry.kind != old.kind() || open_slot(&body, entry, old).await?.is_none() {
-            return Err(SealError::WrongKey);
-        }
+        prove(self.core.audit(), &body, entry, old).await?;
         let replacement = self
             .core
             .change_keyring(|body| {

@@ -6,7 +6,7 @@ use super::core::{Open, check_pin};
 use super::derive::{RootKeys, SlotKeys, WrapKind, WrapPlace};
 use super::document::{Envelope, KEYRING, KeyringBody, MAX_SLOTS, SlotEntry};
 use super::store::{KeyringStore, Revision};
-use crate::audit::{AuditEvent, AuditSink, id_text};
+use crate::audit::{self, AuditEvent, AuditSink, id_text};
 use crate::error::SealError;
 use crate::provider::{KeyProvider, SlotContext};
 use crate::secret;
@@ -35,7 +35,7 @@ pub(super) async fn unlock_document(
         audit.record(&AuditEvent::OpenRefused {
             keyring: keyring.map_or_else(|| "unknown".to_owned(), |id| id_text(&id)),
             provider: provider.kind().to_owned(),
-            reason: error.to_string(),
+            reason: audit::reason(&error),
         });
         error
     })
@@ -112,8 +112,35 @@ pub(super) async fn open_envelope(
     Ok((body, open))
 }
 
+/// Fails unless `provider` opens the slot, and audits that it did not.
+pub(super) async fn prove(
+    audit: &dyn AuditSink,
+    body: &KeyringBody,
+    entry: &SlotEntry,
+    provider: &dyn KeyProvider,
+) -> Result<(), SealError> {
+    let opened = if entry.kind == provider.kind() {
+        open_slot(body, entry, provider).await
+    } else {
+        Ok(None)
+    };
+    match opened {
+        Ok(Some(_)) => return Ok(()),
+        Ok(None) => Err(SealError::WrongKey),
+        Err(error) => Err(error),
+    }
+    .inspect_err(|error| {
+        audit.record(&AuditEvent::SlotRefused {
+            keyring: id_text(&body.keyring_id),
+            slot: entry.slot,
+            provider: provider.kind().to_owned(),
+            reason: audit::reason(error),
+        });
+    })
+}
+
 /// The root key, if the provider's secret is the slot's.
-pub(super) async fn open_slot(
+async fn open_slot(
     body: &KeyringBody,
     entry: &SlotEntry,
     provider: &dyn KeyProvider,

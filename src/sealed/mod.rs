@@ -26,7 +26,7 @@ use wacore::store::traits::Backend;
 pub use restore::{RawRow, Restored};
 pub(crate) use rows::Sealer;
 
-use crate::audit::{AuditEvent, id_text};
+use crate::audit::{self, AuditEvent, id_text};
 use crate::error::SealError;
 use crate::keyring::Account;
 use crate::options::{OnCorrupt, SealOptions};
@@ -114,11 +114,7 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
             }),
         };
         if let Err(error) = backend.settle().await {
-            let account = &backend.shared.account;
-            account.audit().record(&AuditEvent::StoreRefused {
-                account: id_text(&account.uid()),
-                reason: error.to_string(),
-            });
+            backend.note_store_refused(&error);
             return Err(error);
         }
         Ok(backend)
@@ -201,23 +197,18 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
         }
     }
 
-    fn note_refused(&self, table: Table, error: &SealError, treated_as_missing: bool) {
-        if !matches!(
-            error,
-            SealError::Corrupt { .. }
-                | SealError::Unsealed { .. }
-                | SealError::UnknownGeneration { .. }
-                | SealError::UnsupportedVersion { .. }
-        ) {
-            return;
-        }
-        self.shared.refused.fetch_add(1, Ordering::Relaxed);
-        self.shared.account.audit().record(&AuditEvent::RowRefused {
-            account: id_text(&self.shared.account.uid()),
-            table,
-            reason: error.to_string(),
-            treated_as_missing,
+    fn note_store_refused(&self, error: &SealError) {
+        let account = &self.shared.account;
+        account.audit().record(&AuditEvent::StoreRefused {
+            account: id_text(&account.uid()),
+            reason: audit::reason(error),
         });
+    }
+
+    fn note_refused(&self, table: Table, error: &SealError, treated_as_missing: bool) {
+        if note_refused(&self.shared.account, table, error, treated_as_missing) {
+            self.shared.refused.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Seals a batch in slices: one call for randomness a slice, and other tasks run in between.
@@ -268,6 +259,31 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
         }
         Ok(opened)
     }
+}
+
+/// Audits a row that did not open, and says whether it is the row's fault.
+fn note_refused(
+    account: &Account,
+    table: Table,
+    error: &SealError,
+    treated_as_missing: bool,
+) -> bool {
+    let refused = matches!(
+        error,
+        SealError::Corrupt { .. }
+            | SealError::Unsealed { .. }
+            | SealError::UnknownGeneration { .. }
+            | SealError::UnsupportedVersion { .. }
+    );
+    if refused {
+        account.audit().record(&AuditEvent::RowRefused {
+            account: id_text(&account.uid()),
+            table,
+            reason: audit::reason(error),
+            treated_as_missing,
+        });
+    }
+    refused
 }
 
 /// A fresh nonce.

@@ -327,10 +327,12 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
 
     /// Why a live account's device can't be found.
     pub(super) async fn device_is_gone(&self) -> SealError {
-        match self.read_canary().await {
+        let error = match self.read_canary().await {
             Err(error) => error,
             Ok(_) => SealError::StoreEmptied,
-        }
+        };
+        self.note_store_refused(&error);
+        error
     }
 
     /// The account's state, read anew unless it is live: another opener may have made the device.

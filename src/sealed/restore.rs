@@ -5,8 +5,8 @@ use wacore::appstate::hash::HashState;
 use wacore::store::traits::{AppStateSyncKey, DeviceListRecord, LidPnMappingEntry, TcTokenEntry};
 use zeroize::Zeroizing;
 
-use super::SealOptions;
 use super::rows::{CANARY_KEY, Canary, MappingKey, Sealer, SignalTable};
+use super::{SealOptions, note_refused};
 use crate::error::{Fault, SealError};
 use crate::keyring::Account;
 use crate::record::{self, Opened, Table};
@@ -158,6 +158,31 @@ pub struct Restored {
     pub generation: Option<u32>,
 }
 
+impl RawRow<'_> {
+    /// Its table; what is in the inner store's sessions says only inside which of several it is.
+    fn table(&self) -> Table {
+        match self {
+            Self::Session { .. } => Table::Session,
+            Self::PreKey { .. } => Table::PreKey,
+            Self::SignedPreKey { .. } => Table::SignedPreKey,
+            Self::SenderKey { .. } => Table::SenderKey,
+            Self::SyncKey { .. } => Table::SyncKey,
+            Self::Version { .. } => Table::Version,
+            Self::MutationMac { .. } => Table::MutationMac,
+            Self::SenderKeyDevice { .. } => Table::SenderKeyDevice,
+            Self::LidMapping(_) => Table::LidMapping,
+            Self::BaseKey { .. } => Table::BaseKey,
+            Self::DeviceList(_) => Table::DeviceList,
+            Self::GroupMetadata { .. } => Table::GroupMetadata,
+            Self::SentMessage { .. } => Table::SentMessage,
+            Self::PendingInbound { .. } => Table::PendingInbound,
+            Self::TcToken { .. } => Table::TcToken,
+            Self::MsgSecret { .. } => Table::MsgSecret,
+            Self::Snapshot { .. } => Table::Snapshot,
+        }
+    }
+}
+
 impl Account {
     /// Opens a row of this account by itself. Everything that a read by name checks is checked, and
     /// the name inside must give the row's key again, so that a moved row does not open.
@@ -167,12 +192,16 @@ impl Account {
     /// it. An unknown generation is not looked up in the keyring again.
     pub fn restore(&self, row: RawRow<'_>) -> Result<Restored, SealError> {
         let options = SealOptions::default();
+        let table = row.table();
         self.with_keys(|keys| {
             let sealer = Sealer {
                 keys,
                 options: &options,
             };
             sealer.restore(row)
+        })
+        .inspect_err(|error| {
+            note_refused(self, table, error, false);
         })
     }
 }
