@@ -32,6 +32,11 @@ struct AgentProvider {
     key_name: String,
 }
 
+/// A copy that is made inside its box: a move would leave another on the stack.
+fn copy(secret: &SecretBox<[u8; 32]>) -> SecretBox<[u8; 32]> {
+    SecretBox::init_with_mut(|copy: &mut [u8; 32]| copy.copy_from_slice(secret.expose_secret()))
+}
+
 #[async_trait]
 impl KeyProvider for AgentProvider {
     fn kind(&self) -> &str {
@@ -51,7 +56,7 @@ impl KeyProvider for AgentProvider {
                 .with_source(error)
         })?;
         let handle = format!("{}/{}", self.key_name, context.slot);
-        let kept = SecretBox::new(Box::new(*secret.expose_secret()));
+        let kept = copy(&secret);
         self.agent
             .secrets
             .lock()
@@ -87,7 +92,7 @@ impl KeyProvider for AgentProvider {
                 "the agent's key belongs to another slot",
             ));
         }
-        Ok(SecretBox::new(Box::new(*secret.expose_secret())))
+        Ok(copy(secret))
     }
 
     async fn probe(&self) -> Result<Probe, ProviderError> {

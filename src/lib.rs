@@ -27,6 +27,12 @@
 //! [`SealError::of`]. What is protected and what is not is written down in `threat-model.md`, the bytes in
 //! `audit/spec.md`.
 //!
+//! # Stack
+//!
+//! After secret work the stack below it is overwritten: 32 KiB optimised, 64 KiB with debug assertions. A thread that
+//! calls the library, or polls its futures, needs that much beyond what the work itself uses (half of it); the usual
+//! 2 MiB are plenty.
+//!
 //! # Features
 //!
 //! * `sqlite` (default): `SqliteKeyring`, with SQLite compiled in.

@@ -92,6 +92,11 @@ async fn main() -> Result<()> {
     ensure!(bot.client().push_name() == ALICE[0], "the bot is Alice's");
     drop(bot);
     clock.done("a whatsapp-rust Bot built on the sealed store (no network: not run)");
+    let (found, all, _) = search(&sealed, &secrets)?;
+    ensure!(found.is_empty(), "an open store shows {found:?}");
+    clock.done(&format!(
+        "its files searched while it is open, write-ahead log included: 0 of {all} found"
+    ));
     close(alice, bob).await?;
     drop(keyring);
 

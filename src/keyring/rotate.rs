@@ -33,7 +33,8 @@ impl Keyring {
     /// # Errors
     /// [`SealError::InUse`] while somebody else has the keyring open, [`SealError::WrongKey`] if a
     /// provider does not open its slot, [`SealError::Invalid`] if a slot is named twice or not at
-    /// all, [`SealError::SlotCount`] if none stays. Nothing was changed then.
+    /// all, [`SealError::SlotCount`] if none stays. Nothing was changed then, but that an earlier rotation
+    /// which was cut short was finished first.
     pub async fn rotate_root(
         &self,
         keep: &[(u32, &dyn KeyProvider)],

@@ -58,7 +58,8 @@ impl Keyring {
     /// at most 64 characters, not personal.
     ///
     /// # Errors
-    /// [`SealError::SlotCount`] beyond sixteen slots, and whatever the provider answers.
+    /// [`SealError::SlotCount`] beyond sixteen slots, [`SealError::Invalid`] for a label or kind that can't be
+    /// stored, what the provider answers, and as [`Keyring::remove_slot`]. A number may be used up then.
     pub async fn add_slot(
         &self,
         label: &str,
@@ -101,7 +102,8 @@ impl Keyring {
     /// data keys: only new data keys, a new blind key and a new root end that.
     ///
     /// # Errors
-    /// [`SealError::UnknownSlot`], or [`SealError::SlotCount`] for the last one.
+    /// [`SealError::UnknownSlot`], [`SealError::SlotCount`] for the last one, [`SealError::NotOpen`],
+    /// [`SealError::Conflict`] if others keep changing the keyring, [`SealError::Keyring`] if its store fails.
     pub async fn remove_slot(&self, slot: u32) -> Result<(), SealError> {
         self.core.ensure_shared().await?;
         let _changing = self.core.changing.lock().await;
@@ -127,7 +129,8 @@ impl Keyring {
     /// [`Keyring::remove_slot`], an old copy of the keyring still opens with the old secret.
     ///
     /// # Errors
-    /// [`SealError::WrongKey`] if `old` does not open the slot; nothing was changed then.
+    /// [`SealError::WrongKey`] if `old` does not open the slot; nothing was changed then. Otherwise as
+    /// [`Keyring::add_slot`]: the old secret still opens.
     pub async fn change_passphrase(
         &self,
         slot: u32,
@@ -228,6 +231,17 @@ impl Draft {
     }
 }
 
+/// A kind is stored in the clear and audited.
+pub(super) fn check_kind(kind: &str) -> Result<(), SealError> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if kind.is_empty() || kind.len() > 32 || !kind.bytes().all(plain) {
+        return Err(SealError::Invalid {
+            what: "a provider's kind is 1 to 32 characters of a-z, 0-9 and -",
+        });
+    }
+    Ok(())
+}
+
 /// Asks `provider` for the secret of a new slot.
 pub(super) async fn draft(
     keyring_id: [u8; 16],
@@ -237,12 +251,7 @@ pub(super) async fn draft(
     suite: Suite,
 ) -> Result<Draft, SealError> {
     let kind = provider.kind();
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if kind.is_empty() || kind.len() > 32 || !kind.bytes().all(plain) {
-        return Err(SealError::Invalid {
-            what: "a provider's kind is 1 to 32 characters of a-z, 0-9 and -",
-        });
-    }
+    check_kind(kind)?;
     let context = SlotContext { keyring_id, slot };
     let new = provider.generate(&context).await?;
     if crate::secret::is_zero(&new.secret) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::core::{Open, check_pin};
 use super::derive::{RootKeys, SlotKeys, WrapKind, WrapPlace};
 use super::document::{Envelope, KEYRING, KeyringBody, MAX_SLOTS, SlotEntry};
+use super::slot::check_kind;
 use super::store::{KeyringStore, Revision};
 use crate::audit::{self, AuditEvent, AuditSink, id_text};
 use crate::error::SealError;
@@ -26,6 +27,7 @@ pub(super) async fn unlock_document(
     audit: &dyn AuditSink,
     provider: &dyn KeyProvider,
 ) -> Result<(KeyringBody, Open), SealError> {
+    check_kind(provider.kind())?;
     let (revision, bytes) = store.get(KEYRING).await?.ok_or(SealError::NoKeyring)?;
     let result = match Envelope::<KeyringBody>::read(&bytes) {
         Ok(envelope) => open_envelope(envelope, revision, wanted, provider).await,
@@ -119,6 +121,7 @@ pub(super) async fn prove(
     entry: &SlotEntry,
     provider: &dyn KeyProvider,
 ) -> Result<(), SealError> {
+    check_kind(provider.kind())?;
     let opened = if entry.kind == provider.kind() {
         open_slot(body, entry, provider).await
     } else {

@@ -35,7 +35,8 @@ pub struct SlotContext {
     pub slot: u32,
 }
 
-/// What the keyring stores for a slot, besides the wrapped root key.
+/// What the keyring stores for a slot, besides the wrapped root key. It has no limit of its own; the whole
+/// keyring document holds at most 4 MiB.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {

@@ -96,8 +96,11 @@ pub(crate) fn seal(
         .filter(|n| u32::try_from(*n).is_ok())
         .ok_or(SealError::TooLarge)?;
     let start = HEADER_LEN + NONCE_LEN;
+    let record_len = plain_len
+        .checked_add(start + TAG_LEN)
+        .ok_or(SealError::TooLarge)?;
 
-    let mut record = Vec::with_capacity(start + plain_len + TAG_LEN);
+    let mut record = Vec::with_capacity(record_len);
     record.extend_from_slice(&key.header);
     record.extend_from_slice(nonce);
     record.extend_from_slice(

@@ -20,7 +20,9 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
     /// Opens the extra content of a snapshot, as `snapshot_db` sealed it under `name`.
     ///
     /// # Errors
-    /// [`SealError::Corrupt`] if it was altered or belongs to another name.
+    /// [`SealError::Corrupt`] if it was altered or belongs to another name or account,
+    /// [`SealError::Unsealed`] if it was never sealed, [`SealError::UnknownGeneration`],
+    /// [`SealError::UnsupportedVersion`], [`SealError::NotOpen`].
     pub async fn open_snapshot(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
         self.opening(Table::Snapshot, |sealer| sealer.open_snapshot(name, sealed))
             .await

@@ -23,6 +23,9 @@ const MIGRATIONS: &[&str] = &[include_str!(
 /// How long a connection waits for another writer of the same file.
 const WAIT: Duration = Duration::from_secs(10);
 
+/// How long it waits for readers before it leaves the write-ahead log to the next write.
+const FOLD_WAIT: Duration = Duration::from_secs(1);
+
 type Pool = r2d2::Pool<SqliteConnectionManager>;
 
 /// Keeps the keyring in an SQLite file.
@@ -370,11 +373,17 @@ fn has_table(connection: &Connection, name: &str) -> Result<bool, StoreFault> {
 
 /// Folds the write-ahead log into the file, so that replaced documents do not linger there.
 fn fold_log(connection: &Connection) {
+    // The write is durable: it is not kept waiting long for a reader.
     let folded = connection
-        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-            row.get::<_, i64>(0)
+        .busy_timeout(FOLD_WAIT)
+        .and_then(|()| {
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                row.get::<_, i64>(0)
+            })
         })
         .is_ok_and(|left| left == 0);
+    let waits_again = connection.busy_timeout(WAIT);
+    debug_assert!(waits_again.is_ok(), "the setting can't fail");
     if !folded {
         // The write itself is durable. The next write folds the log, or closing the file does.
         tracing::warn!(
