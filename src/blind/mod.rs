@@ -19,6 +19,7 @@ use hmac::digest::FixedOutput;
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::ExposeSecret;
 use sha2::Sha256;
+use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
 pub(crate) use column::{NameColumn, TokenColumn};
@@ -126,7 +127,8 @@ impl Blind {
             .ok_or(SealError::TooLarge)?;
         let framed = u32::try_from(framed).map_err(|_| SealError::TooLarge)?;
         let NameKey { key, ad } = self.name_key(column)?;
-        let mut sealed = Vec::with_capacity(TAG_LEN + padded);
+        // Ordinary names stay off the heap.
+        let mut sealed = SmallVec::<[u8; 192]>::with_capacity(TAG_LEN + padded);
         sealed.put(&[0; TAG_LEN]);
         sealed.put(&framed.to_le_bytes());
         put_parts(&mut sealed, parts)?;

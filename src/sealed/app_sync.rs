@@ -98,7 +98,7 @@ impl<B: Backend + ?Sized> AppSyncStore for SealedBackend<B> {
     ) -> StoreResult<HashMap<[u8; 32], Vec<u8>>> {
         let key = self.with(|sealer| sealer.mutation_name(name))?;
         let blinded = self
-            .open_slices(Table::MutationMac, index_macs, |sealer, index_mac| {
+            .name_slices(index_macs, |sealer, index_mac| {
                 sealer.mutation_index(name, index_mac)
             })
             .await?;
@@ -126,7 +126,7 @@ impl<B: Backend + ?Sized> AppSyncStore for SealedBackend<B> {
     async fn delete_mutation_macs(&self, name: &str, index_macs: &[Vec<u8>]) -> StoreResult<()> {
         let key = self.with(|sealer| sealer.mutation_name(name))?;
         let blinded = self
-            .open_slices(Table::MutationMac, index_macs, |sealer, index_mac| {
+            .name_slices(index_macs, |sealer, index_mac| {
                 Ok(sealer.mutation_index(name, index_mac)?.to_vec())
             })
             .await?;

@@ -211,30 +211,56 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
         }
     }
 
-    /// Seals a batch in slices: one call for randomness a slice, and other tasks run in between.
+    /// Works on a batch in slices, and lets other tasks run in between. What comes out, `capacity` of it
+    /// in the end, is pushed.
+    async fn slices<I, O>(
+        &self,
+        items: &[I],
+        capacity: usize,
+        work: impl Fn(&Sealer<'_>, &[I], &mut Vec<O>) -> Result<(), SealError>,
+    ) -> Result<Vec<O>, SealError> {
+        let mut made = Vec::with_capacity(capacity);
+        let mut slices = items.chunks(RECORDS_PER_POLL).peekable();
+        while let Some(slice) = slices.next() {
+            self.with(|sealer| work(sealer, slice, &mut made))?;
+            if slices.peek().is_some() {
+                yield_now().await;
+            }
+        }
+        Ok(made)
+    }
+
+    /// Seals a batch in slices, with one call for randomness a slice.
     async fn seal_slices<I, O>(
         &self,
         items: &[I],
         work: impl Fn(&Sealer<'_>, &I, &Nonce) -> Result<O, SealError>,
     ) -> Result<Vec<O>, SealError> {
-        let mut sealed = Vec::with_capacity(items.len());
-        let mut slices = items.chunks(RECORDS_PER_POLL).peekable();
-        while let Some(slice) = slices.next() {
-            let nonces = nonces(slice.len())?;
-            self.with(|sealer| {
-                for (item, nonce) in slice.iter().zip(&nonces) {
-                    sealed.push(work(sealer, item, nonce)?);
-                }
-                Ok(())
-            })?;
-            if slices.peek().is_some() {
-                yield_now().await;
+        self.slices(items, items.len(), |sealer, slice, sealed| {
+            for (item, nonce) in slice.iter().zip(&nonces(slice.len())?) {
+                sealed.push(work(sealer, item, nonce)?);
             }
-        }
-        Ok(sealed)
+            Ok(())
+        })
+        .await
     }
 
-    /// Works on a batch in slices; it fails whole.
+    /// The names of a batch as the inner store knows them, made in slices.
+    async fn name_slices<I, O>(
+        &self,
+        items: &[I],
+        work: impl Fn(&Sealer<'_>, &I) -> Result<O, SealError>,
+    ) -> Result<Vec<O>, SealError> {
+        self.slices(items, items.len(), |sealer, slice, names| {
+            for item in slice {
+                names.push(work(sealer, item)?);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Opens a batch in slices; it fails whole.
     async fn open_slices<I, O>(
         &self,
         table: Table,

@@ -101,12 +101,14 @@ impl<B: Backend + ?Sized> MsgSecretStore for SealedBackend<B> {
     async fn put_msg_secrets(&self, entries: Vec<MsgSecretEntry>) -> StoreResult<usize> {
         let entries = Wiped(entries);
         let (second, empty): (Arc<str>, Arc<str>) = (SECOND_HALF.into(), "".into());
-        let pairs = self
-            .open_slices(Table::MsgSecret, &entries.0, |sealer, entry| {
-                sealer.seal_secret(entry, &second, &empty)
+        let rows = self
+            .slices(&entries.0, 2 * entries.0.len(), |sealer, slice, rows| {
+                for entry in slice {
+                    rows.extend(sealer.seal_secret(entry, &second, &empty)?);
+                }
+                Ok(())
             })
             .await?;
-        let rows = pairs.into_iter().flatten().collect();
         Ok(self.inner.put_msg_secrets(rows).await?.div_ceil(2))
     }
 

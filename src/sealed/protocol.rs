@@ -56,11 +56,9 @@ impl<B: Backend + ?Sized> ProtocolStore for SealedBackend<B> {
     ) -> StoreResult<()> {
         let group = self.with(|sealer| sealer.sender_key_group(group_jid))?;
         let rows = self
-            .open_slices(
-                Table::SenderKeyDevice,
-                entries,
-                |sealer, (device, has_key)| Ok((sealer.sender_key_device(device)?, *has_key)),
-            )
+            .name_slices(entries, |sealer, (device, has_key)| {
+                Ok((sealer.sender_key_device(device)?, *has_key))
+            })
             .await?;
         let rows: Vec<(&str, bool)> = rows
             .iter()
@@ -76,7 +74,7 @@ impl<B: Backend + ?Sized> ProtocolStore for SealedBackend<B> {
 
     async fn delete_sender_key_device_rows(&self, device_jids: &[&str]) -> StoreResult<()> {
         let devices = self
-            .open_slices(Table::SenderKeyDevice, device_jids, |sealer, device| {
+            .name_slices(device_jids, |sealer, device| {
                 sealer.sender_key_device(device)
             })
             .await?;
@@ -446,7 +444,7 @@ impl<B: Backend + ?Sized> ProtocolStore for SealedBackend<B> {
         keys: &[PendingInboundKey<'_>],
     ) -> StoreResult<()> {
         let blinded = self
-            .open_slices(Table::PendingInbound, keys, |sealer, key| {
+            .name_slices(keys, |sealer, key| {
                 let PendingInboundKey { chat, sender, id } = *key;
                 sealer.pending_key(chat, sender, id)
             })
