@@ -31,6 +31,16 @@ pub fn passphrase(text: &str) -> Passphrase {
     Passphrase::new(text).cost(KdfCost::FLOOR)
 }
 
+/// What a suite's random choices begin with: printed, and `SEALED_STORE_SEED` repeats it.
+pub fn seed() -> u64 {
+    let seed = std::env::var("SEALED_STORE_SEED").map_or_else(
+        |_| rand::random(),
+        |seed| seed.parse().expect("SEALED_STORE_SEED is a number"),
+    );
+    println!("SEALED_STORE_SEED={seed}");
+    seed
+}
+
 /// The error of a call that must fail. (`Keyring` and `Account` have no `Debug`, on purpose.)
 #[track_caller]
 pub fn refused<T>(result: Result<T, SealError>) -> SealError {
