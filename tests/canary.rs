@@ -1,7 +1,7 @@
 //! A store must never look new, empty or device-less by mistake: a client that finds no device makes
 //! one, saves it over the account, or pairs again. Each line of the table at the head of
 //! `src/sealed/open.rs` is made for real here, over both of upstream's stores, and answered.
-//! (`Shredded` has no public way to it yet; the unit tests have it.)
+//! (`Shredded` has no public way to it yet: `src/sealed/open/shredded.rs`.)
 
 #[path = "canary/damage.rs"]
 mod damage;

@@ -6,6 +6,7 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use sealed_store::SealOptions;
 use sealed_store::testing::contract;
 use wacore::store::InMemoryBackend;
 use wacore::store::traits::Backend;
@@ -31,6 +32,18 @@ async fn in_memory_sealed() {
     whole(
         contract::check(contract::ALL, || async {
             Arc::new(common::seal(Arc::new(InMemoryBackend::new())).await) as Arc<dyn Backend>
+        })
+        .await,
+    );
+}
+
+#[tokio::test]
+async fn in_memory_sealed_without_aes() {
+    whole(
+        contract::check(contract::ALL, || async {
+            let (inner, options) = (Arc::new(InMemoryBackend::new()), SealOptions::default());
+            let store = common::seal_with(inner, options, common::without_aes());
+            Arc::new(store.await) as Arc<dyn Backend>
         })
         .await,
     );

@@ -532,8 +532,7 @@ async fn a_creation_that_is_dropped_anywhere_leaves_none_or_a_whole_one() {
 #[tokio::test]
 async fn a_future_that_is_dropped_over_a_file_loses_nothing() {
     let long = std::env::var_os("SEALED_STORE_LONG").is_some_and(|value| value == "1");
-    let seed: usize = rand::random_range(0..1_000);
-    println!("seed {seed}");
+    let seed = support::seed() as usize;
     for operation in Operation::ALL {
         let step = match operation {
             _ if long => 1,

@@ -23,11 +23,8 @@ fn long() -> bool {
 /// of them. The step is odd, so that every position within a byte comes up.
 fn sample(end: usize, wanted: usize) -> impl Iterator<Item = usize> {
     let step = if long() { 1 } else { (end / wanted).max(1) | 1 };
-    let seed = std::env::var("SEALED_STORE_SEED")
-        .ok()
-        .map_or_else(rand::random::<u32>, |seed| seed.parse().unwrap());
-    println!("SEALED_STORE_SEED={seed}, step {step} of {end}");
-    (seed as usize % step..end).step_by(step)
+    println!("step {step} of {end}");
+    (support::seed() as usize % step..end).step_by(step)
 }
 
 /// Opens the keyring and then the document.

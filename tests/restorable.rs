@@ -5,7 +5,6 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::process::Command;
 
 use common::raw::{self, Raw, Stored};
 use common::samples::{Sample, TABLES};
@@ -254,16 +253,9 @@ async fn a_snapshots_extra_content_comes_back_from_its_file() {
         b"what the caller wants to keep".as_slice(),
     );
     world.store.snapshot_db(name, Some(content)).await.unwrap();
-    let files = std::fs::read_dir(folder.path()).unwrap();
-    let file = files
-        .map(|file| file.unwrap().path())
-        .find(|path| path.extension().is_some_and(|kind| kind == "json"))
-        .expect("the content's file");
-    let stem = file.file_stem().unwrap().to_str().unwrap();
-    let key = stem.rsplit('-').next().unwrap();
-    let sealed = Command::new("cat").arg(&file).output().unwrap().stdout;
+    let (key, sealed) = raw::snapshot(folder.path());
     let row = RawRow::Snapshot {
-        name: key,
+        name: &key,
         content: &sealed,
     };
     let restored = world.account.restore(row).expect("it opens");

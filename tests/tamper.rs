@@ -12,10 +12,10 @@ use std::sync::Arc;
 use common::damage::{flipped, refusal, resized};
 use common::raw::carrier_column;
 use common::reading::{MOVED, Read, Why, read, why};
-use common::world::{World, world};
+use common::world::{World, world, world_with};
 use data_encoding::BASE64URL_NOPAD;
 use rusqlite::types::Value;
-use sealed_store::{Fault, SealError, SealOptions, SealedBackend, Table};
+use sealed_store::{Fault, SealError, SealOptions, SealedBackend, Suite, Table};
 use wacore::store::InMemoryBackend;
 use wacore::store::traits::{DeviceStore, ProtocolStore};
 
@@ -31,12 +31,24 @@ fn outcome(table: Table, original: &[u8], altered: &[u8]) -> Read {
 #[tokio::test]
 async fn every_bit_and_every_length_of_every_record_matters() {
     let (_folder, world) = world().await;
+    every_alteration_is_refused(&world, Suite::for_this_machine()).await;
+}
+
+#[tokio::test]
+async fn every_bit_and_every_length_matters_without_aes_as_well() {
+    let (_folder, world) = world_with(common::without_aes()).await;
+    every_alteration_is_refused(&world, Suite::XChaCha20Poly1305).await;
+}
+
+/// Flips every bit and tries every length of every record, over a memory store.
+async fn every_alteration_is_refused(world: &World, suite: Suite) {
     let (inner, store) = world.in_memory(SealOptions::default()).await;
     let mut tried = 0;
     for (sample, stored) in &world.rows {
         let Some(record) = stored.carrier() else {
             continue;
         };
+        assert_eq!(record[3], suite.number(), "the suite of {}", sample.table);
         let bits = (0..record.len() * 8).map(|bit| flipped(&record, bit));
         // The two rows of a message secret have 32 bytes each in any store of this trait.
         let lengths = resized(&record).filter(|_| sample.table != Table::MsgSecret);

@@ -1,6 +1,6 @@
 //! The threat model promises what is sealed and what is not, and readers decide by it. Its table is
 //! therefore rendered from code, the code is held against upstream's real schema and the keyring's
-//! real documents, and every test that the document names as proof must exist.
+//! real documents, every "prevented" and "detected" names a test, and every test that it names exists.
 
 mod common;
 
@@ -148,25 +148,97 @@ fn tests_of(source: &str) -> BTreeSet<&str> {
     names
 }
 
+/// What stands between backquotes: the parts of odd number.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The tests that a text names, by file and function.
+fn named(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let references = quoted(text).filter_map(|reference| reference.split_once("::"));
+    references.filter(|(file, _)| file.ends_with(".rs"))
+}
+
 #[test]
 fn every_test_that_the_document_names_exists() {
     let text = document();
-    let mut named = 0;
-    for reference in text.split('`') {
-        let Some((file, test)) = reference.split_once("::") else {
-            continue;
-        };
-        if !file.starts_with("tests/") {
-            continue;
-        }
+    for (file, test) in named(&text) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
         let source = fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            tests_of(&source).contains(test),
-            "no such test: {reference}"
-        );
-        named += 1;
+        let found = tests_of(&source).contains(test);
+        assert!(found, "no such test: {file}::{test}");
     }
-    assert!(named > 0, "the document names its proof");
-    println!("{named} tests named");
+    let count = named(&text).count();
+    assert!(count > 0, "the document names its proof");
+    println!("{count} tests named");
+}
+
+/// Else nothing would look for it. A test's name is a sentence; columns are in the rendered section, and
+/// elsewhere in the document no other word is as long.
+#[test]
+fn every_test_is_named_with_its_file() {
+    let text = document();
+    let [begin, end] = exposure::MARKERS;
+    let (before, rest) = text.split_once(begin).expect("the begin marker");
+    let (_, after) = rest.split_once(end).expect("the end marker");
+    for word in quoted(before).chain(quoted(after)) {
+        let plain = word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        let sentence = plain && word.matches('_').count() >= 3;
+        assert!(!sentence, "{word} is named without its file");
+    }
+}
+
+/// The number of a footnote where it is referred to, if this is a reference.
+fn superscript(mark: &str) -> Option<usize> {
+    mark.chars().try_fold(0, |number, digit| {
+        let digit = "⁰¹²³⁴⁵⁶⁷⁸⁹".chars().position(|other| other == digit)?;
+        Some(10 * number + digit)
+    })
+}
+
+/// The text of a footnote under the matrix, up to the next one.
+fn footnote(notes: &str, number: usize) -> String {
+    let starts = |line: &str| {
+        let (number, _) = line.split_once(". ")?;
+        number.parse::<usize>().ok()
+    };
+    let from = notes
+        .lines()
+        .skip_while(|line| starts(line) != Some(number));
+    let own = from.take_while(|line| starts(line).is_none_or(|other| other == number));
+    own.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_prevention_and_detection_of_the_matrix_names_its_test() {
+    let text = document();
+    let (_, rest) = text.split_once("\n| A1 |").expect("the matrix");
+    let (matrix, notes) = rest.split_once("\n\n").expect("its footnotes");
+    let (notes, _) = notes.split_once("\n## ").expect("the next section");
+    let (mut rows, mut promised) = (0, 0);
+    for row in format!("| A1 |{matrix}").lines() {
+        rows += 1;
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        assert_eq!(cells.len(), 11, "{row}");
+        for cell in &cells[1..] {
+            let mut words = cell.split(' ');
+            let promises = match words.next() {
+                Some("prevented" | "detected") => true,
+                Some("not" | "–") => false,
+                _ => panic!("{}: {cell:?} is no answer", cells[0]),
+            };
+            let mut proven = false;
+            for mark in words {
+                let number = superscript(mark).expect("a footnote's number");
+                let note = footnote(notes, number);
+                assert!(!note.is_empty(), "{}: no footnote {number}", cells[0]);
+                proven |= named(&note).next().is_some();
+            }
+            assert!(proven || !promises, "{}: {cell:?} names no test", cells[0]);
+            promised += usize::from(promises);
+        }
+    }
+    assert_eq!(rows, 7, "adversaries");
+    assert!(promised > 0, "something is promised");
+    println!("{promised} cells promise something");
 }

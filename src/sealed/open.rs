@@ -19,6 +19,9 @@
 //! | absent, or ours | none, or no carrier | live | `StoreEmptied` |
 //! | anything else | | | `Corrupt` |
 
+#[cfg(test)]
+mod shredded;
+
 use std::sync::atomic::Ordering;
 
 use wacore::store::Device;

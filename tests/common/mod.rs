@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use sealed_store::{
     BackendKeyring, Keyring, KeyringOptions, RawKey, SealOptions, SealedBackend, SqliteKeyring,
+    Suite,
 };
 use wacore::store::InMemoryBackend;
 use wacore::store::traits::Backend;
@@ -65,6 +66,11 @@ pub async fn seal_with<B: Backend + ?Sized>(
     SealedBackend::open_with(inner, account, options)
         .await
         .expect("the store opens")
+}
+
+/// The suite of machines without AES instructions, which a keyring that is made on others does not get by itself.
+pub fn without_aes() -> KeyringOptions {
+    KeyringOptions::new().seal(SealOptions::new().suite(Suite::XChaCha20Poly1305))
 }
 
 /// Upstream's store and its keyring in one file, sealed.

@@ -1,5 +1,8 @@
 //! Rows of the file as an intruder sees them: columns and bytes, read and written by SQL.
 
+use std::fs;
+use std::path::Path;
+
 use bytes::Bytes;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
@@ -310,6 +313,22 @@ impl Stored {
             other => panic!("{other} is no row"),
         }
     }
+}
+
+/// The one snapshot's extra content that upstream wrote in a folder: its key and its bytes.
+pub fn snapshot(folder: &Path) -> (String, Vec<u8>) {
+    let mut files = fs::read_dir(folder).expect("a folder");
+    let file = files
+        .find_map(|file| {
+            let path = file.expect("a file").path();
+            path.extension()
+                .is_some_and(|kind| kind == "json")
+                .then_some(path)
+        })
+        .expect("the content's file");
+    let stem = file.file_stem().and_then(|stem| stem.to_str());
+    let (_, key) = stem.and_then(|stem| stem.rsplit_once('-')).expect("a key");
+    (key.to_owned(), fs::read(&file).expect("its bytes"))
 }
 
 pub fn sync_key(wrapped: &[u8]) -> AppStateSyncKey {

@@ -168,8 +168,13 @@ pub async fn worlds() -> (TempDir, Vec<World>) {
 
 /// One account in one file, one row a table.
 pub async fn world() -> (TempDir, World) {
+    world_with(KeyringOptions::new()).await
+}
+
+/// As [`world`], with options of the keyring.
+pub async fn world_with(options: KeyringOptions) -> (TempDir, World) {
     let folder = tempfile::tempdir().expect("made");
-    let account = memory_keyring(7)
+    let account = memory_keyring_with(7, options)
         .await
         .create_account("1")
         .await

@@ -25,17 +25,9 @@ mod openers;
 mod scenarios;
 mod world;
 
+use common::support::seed;
+
 /// Whether the long form was asked for.
 fn long() -> bool {
     std::env::var_os("SEALED_STORE_LONG").is_some()
-}
-
-/// The seed of this run, printed.
-fn seed() -> u64 {
-    let seed = std::env::var("SEALED_STORE_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or_else(rand::random);
-    println!("SEALED_STORE_SEED={seed}");
-    seed
 }

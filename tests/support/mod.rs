@@ -2,7 +2,8 @@
 //! keyring's back, cheap providers, and edits of documents whose unkeyed checksum is put right again.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
@@ -28,6 +29,16 @@ pub fn raw(byte: u8) -> RawKey {
 /// A passphrase at the least cost that a slot may have.
 pub fn passphrase(text: &str) -> Passphrase {
     Passphrase::new(text).cost(KdfCost::FLOOR)
+}
+
+/// What a suite's random choices begin with: printed, and `SEALED_STORE_SEED` repeats it.
+pub fn seed() -> u64 {
+    let seed = std::env::var("SEALED_STORE_SEED").map_or_else(
+        |_| rand::random(),
+        |seed| seed.parse().expect("SEALED_STORE_SEED is a number"),
+    );
+    println!("SEALED_STORE_SEED={seed}");
+    seed
 }
 
 /// The error of a call that must fail. (`Keyring` and `Account` have no `Debug`, on purpose.)
@@ -204,6 +215,17 @@ impl Shelf {
 
 fn row_key(name: &str) -> String {
     format!("sealed-store.document.{}", name.replace(':', "."))
+}
+
+/// The bytes of a file, none if it is not there. Read by another process: closing any descriptor of a
+/// database file would drop SQLite's own locks in this one.
+pub fn bytes_of(path: &Path) -> Vec<u8> {
+    if !path.exists() {
+        return Vec::new();
+    }
+    let output = Command::new("cat").arg(path).output().expect("cat runs");
+    assert!(output.status.success(), "the file is read");
+    output.stdout
 }
 
 /// Splits a document into its first line, its JSON and its MAC line.
