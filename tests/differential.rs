@@ -8,7 +8,7 @@
 //! The usual run takes some seconds. The long one, 200,000 operations, and the shape of its last line:
 //!
 //! ```text
-//! SEALED_STORE_OPS=200000 cargo test --release --all-features --test differential
+//! SEALED_STORE_OPS=200000 cargo test --release --test differential -- --nocapture
 //! differential: seed=… operations=200… differences=0 methods=82/82
 //! ```
 //!
