@@ -56,10 +56,14 @@ mod error;
 mod keyring;
 mod labels;
 mod options;
+#[cfg(feature = "sqlite")]
+mod private_file;
 mod provider;
 mod record;
 mod sealed;
 mod secret;
+#[cfg(feature = "sqlite")]
+pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod thread;

@@ -1,7 +1,7 @@
 //! A keyring in an SQLite file: the data file itself, or a file of its own.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use super::{
     KeyringStore, LockGuard, LockMode, MAX_DOCUMENT, Occupied, Revision, StoreFault, StoreFaultKind,
 };
+use crate::private_file;
 use crate::thread::off_thread;
 
 /// Numbered migrations, applied in order; the count is the schema's version.
@@ -79,7 +80,7 @@ impl Shared {
         let pool = match &*pool {
             Some(pool) => pool.clone(),
             None => {
-                create_private(&self.path)?;
+                private_file::create(&self.path).map_err(io)?;
                 let manager = SqliteConnectionManager::file(&self.path).with_init(configure);
                 let made = r2d2::Pool::builder()
                     .max_size(1)
@@ -161,7 +162,7 @@ impl Shared {
         let revision = expected.unwrap_or(0).checked_add(1).ok_or_else(used_up)?;
         let stored = i64::try_from(revision).map_err(|_| used_up())?;
         if expected.is_none() {
-            make_private(&self.path)?;
+            private_file::tighten(&self.path).map_err(io)?;
         }
         let mut connection = self.connection()?;
         let transaction = connection
@@ -252,7 +253,7 @@ impl Shared {
     fn lock(&self, mode: LockMode) -> Result<LockGuard, StoreFault> {
         let mut beside = self.path.clone().into_os_string();
         beside.push(".keyring-lock");
-        let file = private_options()
+        let file = private_file::options()
             .read(true)
             .write(true)
             .create(true)
@@ -399,45 +400,6 @@ fn exists(path: &Path) -> Result<bool, StoreFault> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(io(error)),
     }
-}
-
-/// SQLite makes files 0644: make it first, before SQLite holds any descriptor of it.
-fn create_private(path: &Path) -> Result<(), StoreFault> {
-    match private_options().write(true).create_new(true).open(path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(io(error)),
-    }
-}
-
-/// A file that another store made is readable by all, as SQLite makes it: before keys go into it, that
-/// ends. By path, for a descriptor of ours must not be closed on a file that SQLite has open.
-fn make_private(path: &Path) -> Result<(), StoreFault> {
-    #[cfg(unix)]
-    for suffix in ["", "-wal", "-shm", "-journal"] {
-        use std::os::unix::fs::PermissionsExt;
-        let mut file = path.as_os_str().to_owned();
-        file.push(suffix);
-        let made = fs::metadata(&file).and_then(|metadata| {
-            if metadata.permissions().mode() & 0o077 == 0 {
-                return Ok(());
-            }
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o600))
-        });
-        match made {
-            // Not there, or no longer: the last connection takes the log with it when it closes.
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn private_options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
 }
 
 fn io(error: std::io::Error) -> StoreFault {

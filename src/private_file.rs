@@ -1,0 +1,69 @@
+//! Files that only their owner may read, whatever the umask.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+/// SQLite makes files 0644: make it first, before SQLite holds any descriptor of it.
+pub(crate) fn create(path: &Path) -> io::Result<()> {
+    match options().write(true).create_new(true).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Options that make a file with mode 0600.
+pub(crate) fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// Takes from all others what they may do with a database and the files beside it. By path, for a
+/// descriptor of ours must not be closed on a file that SQLite has open.
+pub(crate) fn tighten(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        use std::os::unix::fs::PermissionsExt;
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        let made = fs::metadata(&file).and_then(|metadata| {
+            if metadata.permissions().mode() & 0o077 == 0 {
+                return Ok(());
+            }
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600))
+        });
+        match made {
+            // Not there, or no longer: the last connection takes the log with it when it closes.
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether others can write the file, or its folder, where they could replace it.
+pub(crate) fn others_can_write(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        [path, folder].iter().any(|place| {
+            // In a sticky folder nobody replaces what is another's.
+            fs::metadata(place).is_ok_and(|metadata| {
+                let mode = metadata.permissions().mode();
+                mode & 0o022 != 0 && mode & 0o1000 == 0
+            })
+        })
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
+}

@@ -1,0 +1,184 @@
+//! Connections, their settings, and the schema.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use wacore::store::error::StoreError;
+
+use super::error::{database, unfit};
+use super::location::Location;
+use super::options::{SqliteOptions, Synchronous, TempStore};
+use crate::private_file;
+
+/// Numbered migrations, applied in order; the count is the schema's version.
+const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/store/0001_tables.sql")];
+
+/// How many statements a connection keeps prepared: more than there are.
+const STATEMENTS: usize = 128;
+
+/// The connection that writes, with the schema up to date. A file that is not a store of ours is refused
+/// and stays as it is.
+pub(super) fn open_writer(
+    location: &Location,
+    options: &SqliteOptions,
+) -> Result<Connection, StoreError> {
+    let connection = match location {
+        Location::Memory => Connection::open_in_memory().map_err(database)?,
+        Location::File(path) => {
+            if path.is_dir() {
+                return Err(unfit("the database's path is a folder; name a file in it"));
+            }
+            private_file::create(path).map_err(StoreError::Io)?;
+            open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?
+        }
+    };
+    // The first statement reads the file: what is no database says so here. Others may be making it.
+    connection
+        .busy_timeout(options.busy_timeout)
+        .map_err(database)?;
+    check(&connection)?;
+    if let Location::File(path) = location {
+        private_file::tighten(path).map_err(StoreError::Io)?;
+        if private_file::others_can_write(path) {
+            tracing::warn!(
+                target: "sealed_store",
+                "others can write the database's file or folder: they can replace it"
+            );
+        }
+        connection
+            .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
+            .map_err(database)?;
+        // Checkpoints wait for the disk: they are made on a thread of their own.
+        connection
+            .pragma_update(None, "wal_autocheckpoint", 0)
+            .map_err(database)?;
+    }
+    configure(&connection, options)?;
+    migrate(&connection)?;
+    // From here on waiting is done outside of SQLite, where it holds up nobody.
+    connection.busy_timeout(Duration::ZERO).map_err(database)?;
+    Ok(connection)
+}
+
+/// A connection that reads.
+pub(super) fn configure_reader(
+    connection: &Connection,
+    options: &SqliteOptions,
+) -> rusqlite::Result<()> {
+    connection.busy_timeout(options.busy_timeout)?;
+    settings(connection, options)?;
+    connection.pragma_update(None, "query_only", true)
+}
+
+fn open(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
+    Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(|error| StoreError::Connection(Box::new(error)))
+}
+
+fn configure(connection: &Connection, options: &SqliteOptions) -> Result<(), StoreError> {
+    settings(connection, options).map_err(database)
+}
+
+fn settings(connection: &Connection, options: &SqliteOptions) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    let synchronous = match options.synchronous {
+        Synchronous::Normal => "NORMAL",
+        Synchronous::Full => "FULL",
+    };
+    let temp_store = match options.temp_store {
+        TempStore::Memory => "MEMORY",
+        TempStore::File => "FILE",
+    };
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "temp_store", temp_store)?;
+    connection.pragma_update(None, "cache_size", -i64::from(options.cache_kib))?;
+    connection.pragma_update(None, "foreign_keys", options.foreign_keys)
+}
+
+/// The schema's version; 0 for none.
+fn version(connection: &Connection) -> rusqlite::Result<usize> {
+    if !has_table(connection, "sealed_store_schema")? {
+        return Ok(0);
+    }
+    let version: i64 =
+        connection.query_row("SELECT version FROM sealed_store_schema", [], |row| {
+            row.get(0)
+        })?;
+    Ok(usize::try_from(version).unwrap_or(usize::MAX))
+}
+
+fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
+    connection.query_row(
+        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)",
+        [name],
+        |row| row.get(0),
+    )
+}
+
+/// Refuses what is not an empty database, a keyring's, or a store of ours that this code knows.
+fn check(connection: &Connection) -> Result<(), StoreError> {
+    let version = version(connection).map_err(database)?;
+    if version > MIGRATIONS.len() {
+        return Err(unfit(
+            "the database was written by a newer version of this library; update it",
+        ));
+    }
+    if version == 0 {
+        if has_table(connection, "__diesel_schema_migrations").map_err(database)? {
+            return Err(unfit(
+                "the database belongs to whatsapp-rust's own store; import it into a new file",
+            ));
+        }
+        let foreign: bool = connection
+            .query_row(
+                "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table'
+                 AND name NOT GLOB 'sqlite_*' AND name NOT GLOB 'sealed_store_*')",
+                [],
+                |row| row.get(0),
+            )
+            .map_err(database)?;
+        if foreign {
+            return Err(unfit(
+                "the database holds tables of something else; use a file of its own",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Applies what is missing, all or nothing.
+fn migrate(connection: &Connection) -> Result<(), StoreError> {
+    let failed = |error| StoreError::Migration(Box::new(error));
+    if version(connection).map_err(failed)? == MIGRATIONS.len() {
+        return Ok(());
+    }
+    let transaction =
+        rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
+            .map_err(failed)?;
+    // Somebody else may have done it meanwhile.
+    let done = version(&transaction).map_err(failed)?;
+    if done > MIGRATIONS.len() {
+        return Err(unfit(
+            "the database was written by a newer version of this library; update it",
+        ));
+    }
+    if done == 0 {
+        transaction
+            .execute_batch(
+                "CREATE TABLE sealed_store_schema (version INTEGER NOT NULL);
+                            INSERT INTO sealed_store_schema VALUES (0);",
+            )
+            .map_err(failed)?;
+    }
+    for migration in MIGRATIONS.iter().skip(done) {
+        transaction.execute_batch(migration).map_err(failed)?;
+    }
+    transaction
+        .execute(
+            "UPDATE sealed_store_schema SET version = ?1",
+            [MIGRATIONS.len() as i64],
+        )
+        .map_err(failed)?;
+    transaction.commit().map_err(failed)
+}

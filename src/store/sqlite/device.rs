@@ -1,0 +1,169 @@
+//! The device, snapshots, and what the store costs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, backup, params};
+use wacore::client_profile::ClientProfile;
+use wacore::stats::StorageResourceReport;
+use wacore::store::Device;
+use wacore::store::device::DEVICE_PROPS;
+use wacore::store::error::{Result as StoreResult, StoreError};
+use wacore::store::traits::DeviceStore;
+use zeroize::Zeroizing;
+
+use super::error::{database, unfit};
+use super::{SqliteStore, no_thread, now};
+use crate::private_file;
+use crate::thread::off_thread;
+
+/// Longest name of a snapshot, which becomes part of a file's name.
+const NAME_LEN: usize = 100;
+
+impl SqliteStore {
+    async fn insert_device(&self, sql: &'static str, device: &Device) -> StoreResult<()> {
+        let account = self.account;
+        let json = serde_json::to_vec(device)
+            .map(Zeroizing::new)
+            .map_err(|error| StoreError::Serialization(Box::new(error)))?;
+        self.write(1, move |connection| {
+            connection
+                .prepare_cached(sql)?
+                .execute(params![account, &json[..]])
+                .map(drop)
+        })
+        .await
+    }
+}
+
+/// The name as part of a file's name: what is no letter, digit, `_`, `-` or `.` becomes `_`.
+fn file_part(name: &str) -> StoreResult<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let part: String = name
+        .chars()
+        .map(|c| if plain(c) { c } else { '_' })
+        .collect();
+    let part = part
+        .split('.')
+        .filter(|piece| !piece.is_empty())
+        .collect::<Vec<_>>()
+        .join(".");
+    if part.is_empty() || part.len() > NAME_LEN {
+        return Err(unfit(
+            "a snapshot's name has 1 to 100 characters besides dots; choose another",
+        ));
+    }
+    Ok(part)
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[cfg_attr(target_arch = "wasm32", async_trait(?Send))]
+#[cfg_attr(not(target_arch = "wasm32"), async_trait)]
+impl DeviceStore for SqliteStore {
+    async fn save(&self, device: &Device) -> StoreResult<()> {
+        self.insert_device(
+            "INSERT INTO device (account, json) VALUES (?1, ?2)
+             ON CONFLICT (account) DO UPDATE SET json = excluded.json",
+            device,
+        )
+        .await
+    }
+
+    async fn load(&self) -> StoreResult<Option<Device>> {
+        let account = self.account;
+        let found: Option<Vec<u8>> = self
+            .read(move |connection| {
+                connection
+                    .prepare_cached("SELECT json FROM device WHERE account = ?1")?
+                    .query_row(params![account], |row| row.get(0))
+                    .optional()
+            })
+            .await?;
+        let Some(json) = found.map(Zeroizing::new) else {
+            return Ok(None);
+        };
+        let mut device: Device = serde_json::from_slice(&json)
+            .map_err(|error| StoreError::Serialization(Box::new(error)))?;
+        // serde skips these three; they come back as upstream's store gives them.
+        device.device_props = Arc::new(DEVICE_PROPS.clone());
+        device.client_profile = ClientProfile::web();
+        device.nct_salt_sync_seen = false;
+        Ok(Some(device))
+    }
+
+    async fn exists(&self) -> StoreResult<bool> {
+        let account = self.account;
+        self.read(move |connection| {
+            connection
+                .prepare_cached("SELECT EXISTS (SELECT 1 FROM device WHERE account = ?1)")?
+                .query_row(params![account], |row| row.get(0))
+        })
+        .await
+    }
+
+    async fn create(&self) -> StoreResult<i32> {
+        // A second one fails, as upstream's does: it would be another identity.
+        self.insert_device(
+            "INSERT INTO device (account, json) VALUES (?1, ?2)",
+            &Device::new(),
+        )
+        .await?;
+        Ok(self.account)
+    }
+
+    async fn snapshot_db(&self, name: &str, extra_content: Option<&[u8]>) -> StoreResult<()> {
+        let part = file_part(name)?;
+        let path = self.shared.location.path().ok_or_else(|| {
+            unfit("a database in memory has no file beside which a snapshot could stand")
+        })?;
+        let beside = |suffix: &str| {
+            let mut file = path.as_os_str().to_owned();
+            file.push(suffix);
+            PathBuf::from(file)
+        };
+        let stem = format!(".snapshot-{}-{part}", now());
+        let (target, extra) = (beside(&stem), beside(&format!("{stem}.json")));
+        let content = extra_content.map(<[u8]>::to_vec);
+        let source = path.to_owned();
+        off_thread("sealed-store-snapshot", move || {
+            private_file::create(&target)?;
+            let from =
+                Connection::open_with_flags(&source, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
+                    .map_err(database)?;
+            let mut to = Connection::open(&target).map_err(database)?;
+            backup::Backup::new(&from, &mut to)
+                .and_then(|copy| copy.run_to_completion(1024, std::time::Duration::ZERO, None))
+                .map_err(database)?;
+            if let Some(content) = content {
+                use std::io::Write;
+                private_file::options()
+                    .write(true)
+                    .create_new(true)
+                    .open(&extra)?
+                    .write_all(&content)?;
+            }
+            Ok(())
+        })
+        .await
+        .unwrap_or_else(|| Err(no_thread()))
+    }
+
+    async fn resource_report(&self) -> StorageResourceReport {
+        let Some(pages) = self.shared.writer.page_count() else {
+            return StorageResourceReport::default();
+        };
+        // Each connection keeps pages of its own: no more than it may, and no more than there are.
+        let open = 1 + self
+            .shared
+            .readers
+            .as_ref()
+            .map_or(0, |readers| u64::from(readers.state().connections));
+        let most = u64::from(self.shared.options.cache_kib) * 1024;
+        StorageResourceReport {
+            memory_bytes: Some(open * most.min(pages.saturating_mul(4096))),
+            pages: Some(pages),
+            ..StorageResourceReport::default()
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! A [`Backend`](wacore::store::traits::Backend) in an SQLite file, by itself or under a seal.
+//!
+//! One connection writes and others read beside it. A call costs a few microseconds and is made on the caller's
+//! thread; writes that come at once share a transaction, batches and long reads run on threads of their own.
+//! No runtime is assumed.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! use sealed_store::store::sqlite::SqliteStore;
+//! use wacore::store::traits::{DeviceStore, SignalStore};
+//!
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let path = folder.path().join("whatsapp.db");
+//! let store = SqliteStore::open(&path).await?;
+//! store.create().await?;
+//! store.put_session("5511987650001:3@c.us.0", b"ratchet").await?;
+//! assert!(store.has_session("5511987650001:3@c.us.0").await?);
+//! store.close().await?;
+//! # Ok::<(), wacore::store::error::StoreError>(())
+//! # }).unwrap();
+//! ```
+
+mod app_sync;
+mod connection;
+mod device;
+mod error;
+mod key;
+mod location;
+mod msg_secret;
+mod options;
+mod protocol;
+mod signal;
+mod writer;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::{Connection, OpenFlags};
+use wacore::store::error::{Result as StoreResult, StoreError};
+
+pub use options::{SqliteOptions, Synchronous, TempStore};
+
+use crate::thread::off_thread;
+use location::Location;
+use writer::Writer;
+
+type Readers = r2d2::Pool<SqliteConnectionManager>;
+
+/// A store of one account in an SQLite file. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct SqliteStore {
+    shared: Arc<Shared>,
+    account: i32,
+}
+
+struct Shared {
+    location: Location,
+    options: SqliteOptions,
+    writer: Writer,
+    /// None in memory, where only the connection that writes sees anything.
+    readers: Option<Readers>,
+}
+
+impl SqliteStore {
+    /// Opens the store of account 1 in the file at `path`, or makes it.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidConfig`] for a folder, for whatsapp-rust's own database, for a file of something
+    /// else and for one of a newer version of this library; [`StoreError::Io`] and [`StoreError::Connection`]
+    /// where the file can't be used; [`StoreError::Database`] if it is no database. Nothing was changed then.
+    pub async fn open(path: impl AsRef<Path>) -> StoreResult<Self> {
+        Self::open_with(path, SqliteOptions::new()).await
+    }
+
+    /// As [`SqliteStore::open`], with options.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub async fn open_with(path: impl AsRef<Path>, options: SqliteOptions) -> StoreResult<Self> {
+        Self::open_at(Location::File(path.as_ref().to_path_buf()), options).await
+    }
+
+    /// As [`SqliteStore::open_with`], for a `sqlite://` or `file:` URL, a plain path, or `:memory:`, which
+    /// keeps everything in this process. A URL may say `mode=rw`, `mode=rwc` or `mode=memory`.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`]; [`StoreError::InvalidConfig`] for any other URL.
+    pub async fn open_url(url: &str, options: SqliteOptions) -> StoreResult<Self> {
+        Self::open_at(Location::parse(url)?, options).await
+    }
+
+    async fn open_at(location: Location, options: SqliteOptions) -> StoreResult<Self> {
+        let shared = off_thread("sealed-store-open", move || Shared::open(location, options))
+            .await
+            .unwrap_or_else(|| Err(no_thread()))?;
+        Ok(Self {
+            shared: Arc::new(shared),
+            account: 1,
+        })
+    }
+
+    /// The store of another account in the same file, by upstream's number of a device.
+    #[must_use]
+    pub fn for_account(&self, account: i32) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            account,
+        }
+    }
+
+    /// The number of the account.
+    #[must_use]
+    pub fn account(&self) -> i32 {
+        self.account
+    }
+
+    /// Makes the writes that wait, takes no more, and folds the write-ahead log into the database. For all
+    /// clones and accounts. Without it the same happens when the last clone is dropped, but nobody waits.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidConfig`] if it is closed already.
+    pub async fn close(&self) -> StoreResult<()> {
+        self.shared.writer.close().await
+    }
+
+    /// Makes a write of about `rows` rows: whole or not at all, committed when it returns.
+    async fn write<T: Send + 'static>(
+        &self,
+        rows: usize,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        self.shared.writer.write(rows, work).await
+    }
+
+    /// Reads a row or two, on the caller's thread if a connection is free.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        let Some(readers) = &self.shared.readers else {
+            return self.shared.writer.read(work).await;
+        };
+        match readers.try_get() {
+            Some(connection) => work(&connection).map_err(error::database),
+            None => read_elsewhere(readers.clone(), work).await,
+        }
+    }
+
+    /// Reads many rows, on a thread of its own.
+    async fn read_many<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        match &self.shared.readers {
+            Some(readers) => read_elsewhere(readers.clone(), work).await,
+            None => self.shared.writer.read(work).await,
+        }
+    }
+}
+
+impl Shared {
+    fn open(location: Location, options: SqliteOptions) -> StoreResult<Self> {
+        let writer = connection::open_writer(&location, &options)?;
+        let (mut checkpoints, mut readers) = (None, None);
+        if let Location::File(path) = &location {
+            let of_readers = options.clone();
+            let manager = SqliteConnectionManager::file(path)
+                .with_flags(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+                .with_init(move |connection| connection::configure_reader(connection, &of_readers));
+            let pool = r2d2::Pool::builder()
+                .max_size(options.readers)
+                .test_on_check_out(false)
+                // No reaper: connections are kept as long as the store.
+                .max_lifetime(None)
+                .idle_timeout(None)
+                .connection_timeout(options.busy_timeout.max(std::time::Duration::from_secs(1)))
+                .error_handler(Box::new(r2d2::NopErrorHandler))
+                .build(manager)
+                .map_err(|error| StoreError::Connection(Box::new(error)))?;
+            readers = Some(pool);
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(path, flags)
+                .map_err(|error| StoreError::Connection(Box::new(error)))?;
+            checkpoints = Some(connection);
+        }
+        // A commit that waits for the disk is not made on a caller's thread.
+        let inline = options.synchronous != Synchronous::Full;
+        Ok(Self {
+            writer: Writer::new(writer, checkpoints, inline, options.busy_timeout),
+            location,
+            options,
+            readers,
+        })
+    }
+}
+
+async fn read_elsewhere<T: Send + 'static>(
+    readers: Readers,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+) -> StoreResult<T> {
+    let read = move || {
+        let connection = readers
+            .get()
+            .map_err(|error| StoreError::Connection(Box::new(error)))?;
+        work(&connection).map_err(error::database)
+    };
+    off_thread("sealed-store-reader", read)
+        .await
+        .unwrap_or_else(|| Err(no_thread()))
+}
+
+fn no_thread() -> StoreError {
+    error::unfit("no thread could be started for the database; try again")
+}
+
+/// Seconds since 1970, as the client counts them.
+fn now() -> i64 {
+    wacore::time::now_secs()
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("account", &self.account)
+            .field("options", &self.shared.options)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,430 @@
+//! One writer. A lone write is made at once, on the caller's thread; writes that come together are queued and
+//! share a transaction on a thread of their own.
+//!
+//! A write that was acknowledged is committed. One whose future is dropped is made whole or not at all: a
+//! queued write belongs to the thread, and one on the caller's thread has no await in it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_channel::oneshot;
+use rusqlite::Connection;
+use wacore::store::error::StoreError;
+
+use super::error::{database, is_contention, unfit};
+
+/// Writes that may wait in the queue; more callers wait outside of it.
+const QUEUED: usize = 1024;
+/// Writes that share a transaction.
+const SHARED: usize = 256;
+/// Larger writes, in rows, are not made on the caller's thread.
+const INLINE_ROWS: usize = 64;
+/// Rows changed between two checkpoints.
+const CHECKPOINT_ROWS: u64 = 1000;
+/// The first and the longest pause between two tries while another process writes.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
+
+/// The only way to write. Its thread ends when it is dropped, after what was queued.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    connection: Mutex<Connection>,
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    /// Places in the queue.
+    places: async_lock::Semaphore,
+    /// Whether commits do not wait for the disk, so that a caller's thread may make them.
+    inline: bool,
+    busy_timeout: Duration,
+    /// A connection for checkpoints; none in memory.
+    checkpoints: Option<Mutex<Connection>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Box<dyn Job>>,
+    /// Whether the thread runs.
+    running: bool,
+    /// Whether a checkpoint is due.
+    checkpoint: bool,
+    /// [`Connection::total_changes`] at the last checkpoint.
+    changes: u64,
+    closed: bool,
+}
+
+/// A queued write.
+trait Job: Send {
+    /// Makes the write, and says whether it succeeded.
+    fn run(&mut self, connection: &Connection) -> bool;
+    /// Tells the caller. `lost` says why a write that succeeded was not committed.
+    fn finish(self: Box<Self>, lost: Option<&StoreError>);
+}
+
+struct Write<T, F> {
+    work: Option<F>,
+    outcome: Option<rusqlite::Result<T>>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Job for Write<T, F>
+where
+    T: Send,
+    F: FnOnce(&Connection) -> rusqlite::Result<T> + Send,
+{
+    fn run(&mut self, connection: &Connection) -> bool {
+        if let Some(work) = self.work.take() {
+            self.outcome = Some(work(connection));
+        }
+        matches!(self.outcome, Some(Ok(_)))
+    }
+
+    fn finish(self: Box<Self>, lost: Option<&StoreError>) {
+        let answer = match (self.outcome, lost) {
+            (Some(Err(error)), _) => Err(database(error)),
+            (Some(Ok(value)), None) => Ok(value),
+            (_, Some(lost)) => Err(again(lost)),
+            (None, None) => Err(closed()),
+        };
+        // The receiver is gone when the caller lost interest.
+        let _ = self.reply.send(answer);
+    }
+}
+
+fn closed() -> StoreError {
+    unfit("the store is closed; open it again")
+}
+
+/// An error that several writes share, for one of them.
+fn again(error: &StoreError) -> StoreError {
+    let source = std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<rusqlite::Error>());
+    match source {
+        Some(rusqlite::Error::SqliteFailure(code, text)) => {
+            database(rusqlite::Error::SqliteFailure(*code, text.clone()))
+        }
+        _ => unfit("the write could not be committed; try again"),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(std::sync::TryLockError::WouldBlock) => None,
+    }
+}
+
+impl Writer {
+    pub(super) fn new(
+        connection: Connection,
+        checkpoints: Option<Connection>,
+        inline: bool,
+        busy_timeout: Duration,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                connection: Mutex::new(connection),
+                queue: Mutex::default(),
+                wake: Condvar::new(),
+                places: async_lock::Semaphore::new(QUEUED),
+                inline,
+                busy_timeout,
+                checkpoints: checkpoints.map(Mutex::new),
+            }),
+        }
+    }
+
+    /// Makes a write of about `rows` rows, whole or not at all, and returns when it is committed.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        rows: usize,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let work = if self.shared.inline && rows <= INLINE_ROWS {
+            match self.shared.write_now(work) {
+                Ok(answer) => {
+                    self.checkpoint_if_due();
+                    return answer;
+                }
+                Err(work) => work,
+            }
+        } else {
+            work
+        };
+        let _place = self.shared.places.acquire().await;
+        let (reply, answer) = oneshot::channel();
+        self.enqueue(Box::new(Write {
+            work: Some(work),
+            outcome: None,
+            reply,
+        }))?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    fn enqueue(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
+        let mut queue = lock(&self.shared.queue);
+        if queue.closed {
+            return Err(closed());
+        }
+        queue.jobs.push_back(job);
+        if queue.running {
+            self.shared.wake.notify_one();
+            return Ok(());
+        }
+        start(&self.shared, &mut queue)
+    }
+
+    /// Makes a checkpoint, on the thread, if one is due.
+    fn checkpoint_if_due(&self) {
+        // A queue that somebody else has is looked at by him.
+        let Some(mut queue) = try_lock(&self.shared.queue) else {
+            return;
+        };
+        if !queue.checkpoint || queue.closed {
+            return;
+        }
+        if queue.running {
+            self.shared.wake.notify_one();
+        } else {
+            // Without a thread the next write tries again.
+            let _ = start(&self.shared, &mut queue);
+        }
+    }
+
+    /// Reads on the connection that writes: what a database in memory has.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.write(1, work).await
+    }
+
+    /// Takes no more writes, makes those that wait, and folds the log into the database.
+    pub(super) async fn close(&self) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let last = Write {
+            work: Some(|_: &Connection| Ok(())),
+            outcome: None,
+            reply,
+        };
+        self.enqueue(Box::new(last))?;
+        lock(&self.shared.queue).closed = true;
+        self.shared.wake.notify_one();
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    pub(super) fn page_count(&self) -> Option<u64> {
+        let connection = try_lock(&self.shared.connection)?;
+        let pages: i64 = connection
+            .pragma_query_value(None, "page_count", |row| row.get(0))
+            .ok()?;
+        u64::try_from(pages).ok()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        lock(&self.shared.queue).closed = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+fn start(shared: &Arc<Shared>, queue: &mut Queue) -> Result<(), StoreError> {
+    let thread = Arc::clone(shared);
+    let started = std::thread::Builder::new()
+        .name("sealed-store-writer".into())
+        .spawn(move || thread.run());
+    match started {
+        Ok(_) => {
+            queue.running = true;
+            Ok(())
+        }
+        Err(error) => {
+            queue.jobs.pop_back();
+            Err(StoreError::Io(error))
+        }
+    }
+}
+
+impl Shared {
+    /// Makes a write on this thread, unless others wait or another connection is in the way: then the work
+    /// comes back.
+    fn write_now<T, F>(&self, work: F) -> Result<Result<T, StoreError>, F>
+    where
+        F: FnOnce(&Connection) -> rusqlite::Result<T>,
+    {
+        let connection = {
+            let Some(queue) = try_lock(&self.queue) else {
+                return Err(work);
+            };
+            if !queue.jobs.is_empty() || queue.closed {
+                return Err(work);
+            }
+            let Some(connection) = try_lock(&self.connection) else {
+                return Err(work);
+            };
+            connection
+        };
+        match begin(&connection) {
+            Ok(()) => {}
+            Err(error) if is_contention(&error) => return Err(work),
+            Err(error) => return Ok(Err(database(error))),
+        }
+        let answer = work(&connection).and_then(|value| {
+            commit(&connection)?;
+            Ok(value)
+        });
+        if answer.is_err() {
+            rollback(&connection);
+        }
+        let changes = connection.total_changes();
+        drop(connection);
+        self.note_changes(changes);
+        Ok(answer.map_err(database))
+    }
+
+    /// Has a checkpoint made after every so many rows.
+    fn note_changes(&self, changes: u64) {
+        if self.checkpoints.is_none() {
+            return;
+        }
+        let mut queue = lock(&self.queue);
+        if changes.saturating_sub(queue.changes) >= CHECKPOINT_ROWS {
+            queue.changes = changes;
+            queue.checkpoint = true;
+        }
+    }
+
+    /// The thread: until the store is closed and nothing waits.
+    fn run(&self) {
+        loop {
+            let mut queue = lock(&self.queue);
+            while queue.jobs.is_empty() && !queue.checkpoint && !queue.closed {
+                queue = self
+                    .wake
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+            if queue.jobs.is_empty() && queue.closed {
+                queue.running = false;
+                drop(queue);
+                self.checkpoint("TRUNCATE");
+                return;
+            }
+            let due = std::mem::take(&mut queue.checkpoint);
+            let count = queue.jobs.len().min(SHARED);
+            let jobs: Vec<_> = queue.jobs.drain(..count).collect();
+            drop(queue);
+            if !jobs.is_empty() {
+                self.make(jobs);
+            }
+            if due {
+                self.checkpoint("PASSIVE");
+            }
+        }
+    }
+
+    /// Makes `jobs` in one transaction, each whole or not at all.
+    fn make(&self, mut jobs: Vec<Box<dyn Job>>) {
+        let connection = lock(&self.connection);
+        let mut lost = self.begin_in_time(&connection).err().map(database);
+        let alone = jobs.len() == 1;
+        // Of the jobs before this one nothing is left: they are told so.
+        let mut gone = 0;
+        let mut failed = false;
+        if lost.is_none() {
+            for (number, job) in jobs.iter_mut().enumerate() {
+                let made = alone || connection.execute_batch("SAVEPOINT job").is_ok();
+                let made = made && job.run(&connection);
+                failed = !made;
+                if connection.is_autocommit() {
+                    // The disk is full, or worse: SQLite rolled the whole transaction back.
+                    gone = number;
+                    if begin(&connection).is_err() {
+                        break;
+                    }
+                } else if !alone {
+                    let end = if made {
+                        "RELEASE job"
+                    } else {
+                        "ROLLBACK TO job; RELEASE job"
+                    };
+                    if connection.execute_batch(end).is_err() {
+                        break;
+                    }
+                }
+            }
+            if alone && failed {
+                // Its own error is its answer.
+                rollback(&connection);
+            } else {
+                lost = commit(&connection).err().map(database);
+                rollback(&connection);
+            }
+        }
+        let changes = connection.total_changes();
+        drop(connection);
+        self.note_changes(changes);
+        let rolled_back = unfit("the write could not be committed; see the other errors");
+        for (number, job) in jobs.into_iter().enumerate() {
+            let lost = if number < gone {
+                Some(&rolled_back)
+            } else {
+                lost.as_ref()
+            };
+            job.finish(lost);
+        }
+    }
+
+    /// Begins a transaction, waiting for another process with growing, uneven pauses.
+    fn begin_in_time(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let since = Instant::now();
+        let (mut pause, longest) = PAUSE;
+        loop {
+            match begin(connection) {
+                Err(error) if is_contention(&error) && since.elapsed() < self.busy_timeout => {
+                    // Between half and all of it, so that two that wait do not meet again.
+                    let mut jitter = [0u8; 1];
+                    let _ = getrandom::fill(&mut jitter);
+                    let part = 0.5 + f64::from(u8::from_le_bytes(jitter)) / 510.0;
+                    std::thread::sleep(pause.mul_f64(part));
+                    pause = (2 * pause).min(longest);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn checkpoint(&self, how: &str) {
+        let Some(checkpoints) = &self.checkpoints else {
+            return;
+        };
+        // Readers may keep it from folding everything in: the next one does.
+        let _ =
+            lock(checkpoints).query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(()));
+    }
+}
+
+fn begin(connection: &Connection) -> rusqlite::Result<()> {
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    Ok(())
+}
+
+fn commit(connection: &Connection) -> rusqlite::Result<()> {
+    connection.prepare_cached("COMMIT")?.execute([])?;
+    Ok(())
+}
+
+fn rollback(connection: &Connection) {
+    if !connection.is_autocommit() {
+        // It fails only where there is nothing to roll back.
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+}
