@@ -2,7 +2,8 @@
 //! of all 82 methods run on a plain store and on a sealed one, and every answer must be the same.
 //!
 //! (a) `InMemoryBackend` against `SealedBackend` of it, (b) upstream's `SqliteStore` against `SealedBackend`
-//! of it, both on files. In between the sealed side is closed and reopened, locked and unlocked, and its
+//! of it, (c) upstream's `SqliteStore` against ours, (d) the same with ours sealed, all on files. In between
+//! the sealed side is closed and reopened, locked and unlocked, and its
 //! data keys are rotated. What may differ, and why, stands in `differential/exceptions.rs` and nowhere else.
 //!
 //! The usual run takes some seconds. The long one, 200,000 operations, and the shape of its last line:
@@ -39,7 +40,7 @@ use std::collections::BTreeSet;
 use differential::calls::Call;
 use differential::clock;
 use differential::exceptions::{EXCEPTIONS, KEYLESS};
-use differential::machine::{InMemory, OnSqlite};
+use differential::machine::{InMemory, OnSqlite, Ours, OursSealed};
 use differential::report::Report;
 use differential::run::{Size, run, say};
 use sealed_store::testing::contract::METHODS;
@@ -52,7 +53,7 @@ fn a_sealed_store_answers_as_the_plain_one_does() {
     say(&format!("differential: seed={seed}"));
     // A call on SQLite takes some ten times as long.
     let on_sqlite = operations / 5;
-    let in_memory = operations - on_sqlite;
+    let in_memory = operations - 3 * on_sqlite;
 
     let memory = std::thread::Builder::new()
         .name("differential-memory".to_owned())
@@ -62,8 +63,21 @@ fn a_sealed_store_answers_as_the_plain_one_does() {
         .name("differential-sqlite".to_owned())
         .spawn(move || run::<OnSqlite>(seed, on_sqlite, 100..=200))
         .expect("a thread");
+    let ours = std::thread::Builder::new()
+        .name("differential-ours".to_owned())
+        .spawn(move || run::<Ours>(seed, on_sqlite, 100..=200))
+        .expect("a thread");
+    let ours_sealed = std::thread::Builder::new()
+        .name("differential-ours-sealed".to_owned())
+        .spawn(move || run::<OursSealed>(seed, on_sqlite, 100..=200))
+        .expect("a thread");
     let (mut total, mut failures) = (Report::default(), Vec::new());
-    for (store, run) in [("in memory", memory), ("on SQLite", sqlite)] {
+    for (store, run) in [
+        ("in memory", memory),
+        ("on SQLite", sqlite),
+        ("our store against upstream's", ours),
+        ("our store sealed against upstream's", ours_sealed),
+    ] {
         match run.join().expect("a run panics in its cases only") {
             Ok(report) => {
                 say(&format!("differential: {store}: {report}"));

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::Connection;
+use sealed_store::store::sqlite::SqliteStore;
 use sealed_store::{BackendKeyring, Keyring, SealError, SealedBackend, SqliteKeyring, Table};
 use tempfile::TempDir;
 use wacore::store::InMemoryBackend;
@@ -22,10 +23,13 @@ pub struct Pair {
     home: Home,
 }
 
-/// The sealed side.
-struct Opened {
-    sealed: SealedBackend<dyn Backend>,
-    keyring: Keyring,
+/// The side that is tested.
+enum Opened {
+    Sealed {
+        sealed: SealedBackend<dyn Backend>,
+        keyring: Keyring,
+    },
+    Plain(SqliteStore),
 }
 
 /// What outlives the closing of the sealed side.
@@ -39,6 +43,7 @@ enum Home {
 
 /// Two files, and connections that see in them what no method reads.
 struct Files {
+    kind: Kind,
     folder: TempDir,
     plain: Connection,
     sealed: Connection,
@@ -50,12 +55,26 @@ const SEALED_FILE: &str = "sealed.db";
 /// A time after all of the test's, and before any that a machine's clock shows today.
 const BEFORE_REAL_NOW: i64 = EPOCH + 1_000_000;
 
-/// What the traits write and never read: each answers with rows that must be the same on both sides.
-const UNREAD: &[&str] = &[
-    "SELECT id, uploaded FROM prekeys ORDER BY id",
-    "SELECT version, count(*) FROM app_state_mutation_macs GROUP BY version ORDER BY version",
-    "SELECT created_at, count(*) FROM sent_messages GROUP BY created_at ORDER BY created_at",
-    "SELECT inserted_at, count(*) FROM pending_inbound_messages GROUP BY inserted_at ORDER BY inserted_at",
+/// What the traits write and never read, as upstream's tables and ours tell it: each answers with rows that must
+/// be the same on both sides.
+const UNREAD: &[(&str, &str)] = &[
+    (
+        "SELECT id, uploaded FROM prekeys ORDER BY id",
+        "SELECT id, uploaded FROM prekeys ORDER BY id",
+    ),
+    (
+        "SELECT version, count(*) FROM app_state_mutation_macs GROUP BY version ORDER BY version",
+        "SELECT version, count(*) FROM mutation_macs GROUP BY version ORDER BY version",
+    ),
+    (
+        "SELECT created_at, count(*) FROM sent_messages GROUP BY created_at ORDER BY created_at",
+        "SELECT created_at, count(*) FROM sent_messages GROUP BY created_at ORDER BY created_at",
+    ),
+    (
+        "SELECT inserted_at, count(*) FROM pending_inbound_messages GROUP BY inserted_at
+         ORDER BY inserted_at",
+        "SELECT inserted_at, count(*) FROM pending_inbound GROUP BY inserted_at ORDER BY inserted_at",
+    ),
 ];
 
 impl Pair {
@@ -69,12 +88,16 @@ impl Pair {
                     Home::Memory { inner, keys },
                 )
             }
-            Kind::Sqlite => {
+            Kind::Sqlite | Kind::Ours | Kind::OursSealed => {
                 let folder = tempfile::tempdir().expect("a temporary folder");
                 let plain = sqlite(&folder.path().join(PLAIN_FILE)).await;
                 // Makes the file, so that it can be connected to.
-                drop(sqlite(&folder.path().join(SEALED_FILE)).await);
+                match kind {
+                    Kind::Sqlite => drop(sqlite(&folder.path().join(SEALED_FILE)).await),
+                    _ => drop(ours(&folder.path().join(SEALED_FILE)).await),
+                }
                 let files = Files {
+                    kind,
                     plain: connect(&folder.path().join(PLAIN_FILE)),
                     sealed: connect(&folder.path().join(SEALED_FILE)),
                     folder,
@@ -101,9 +124,16 @@ impl Pair {
             }
             Home::Sqlite(files) => {
                 let path = files.folder.path().join(SEALED_FILE);
-                let inner = sqlite(&path).await;
+                let inner: Arc<dyn Backend> = match files.kind {
+                    Kind::Ours => {
+                        self.opened = Some(Opened::Plain(ours(&path).await));
+                        return;
+                    }
+                    Kind::OursSealed => Arc::new(ours(&path).await),
+                    Kind::Memory | Kind::Sqlite => sqlite(&path).await,
+                };
                 let keyring = Keyring::open_or_create(SqliteKeyring::at(&path), &raw_key()).await;
-                (inner as _, keyring)
+                (inner, keyring)
             }
         };
         let keyring = keyring.expect("the keyring opens");
@@ -111,32 +141,56 @@ impl Pair {
         let sealed = SealedBackend::open(inner, account)
             .await
             .expect("the sealed store opens");
-        self.opened = Some(Opened { sealed, keyring });
+        self.opened = Some(Opened::Sealed { sealed, keyring });
     }
 
     fn opened(&self) -> &Opened {
-        self.opened.as_ref().expect("the sealed store is open")
+        self.opened.as_ref().expect("the store is open")
     }
 
-    pub fn sealed(&self) -> &SealedBackend<dyn Backend> {
-        &self.opened().sealed
+    pub fn tested(&self) -> &dyn Backend {
+        match self.opened() {
+            Opened::Sealed { sealed, .. } => sealed,
+            Opened::Plain(store) => store,
+        }
+    }
+
+    pub fn inner(&self) -> &dyn Backend {
+        match self.opened() {
+            Opened::Sealed { sealed, .. } => &**sealed.inner(),
+            Opened::Plain(store) => store,
+        }
+    }
+
+    pub fn refused_rows(&self) -> u64 {
+        match self.opened() {
+            Opened::Sealed { sealed, .. } => sealed.refused_rows(),
+            Opened::Plain(_) => 0,
+        }
     }
 
     pub fn is_locked(&self) -> bool {
-        !self.opened().keyring.is_open()
+        matches!(self.opened(), Opened::Sealed { keyring, .. } if !keyring.is_open())
     }
 
     pub fn lock(&self) {
-        self.opened().keyring.lock();
+        if let Opened::Sealed { keyring, .. } = self.opened() {
+            keyring.lock();
+        }
     }
 
     pub async fn unlock(&self) {
-        let unlocked = self.opened().keyring.unlock(&raw_key()).await;
-        unlocked.expect("the keyring opens again");
+        if let Opened::Sealed { keyring, .. } = self.opened() {
+            let unlocked = keyring.unlock(&raw_key()).await;
+            unlocked.expect("the keyring opens again");
+        }
     }
 
     pub async fn rotate(&self, tables: &[Table]) -> Result<(), SealError> {
-        self.sealed().account().rotate_data_keys(tables).await
+        match self.opened() {
+            Opened::Sealed { sealed, .. } => sealed.account().rotate_data_keys(tables).await,
+            Opened::Plain(_) => Ok(()),
+        }
     }
 
     /// Gives rows that SQLite stamped with its own time the test's time, as if that had been its time.
@@ -144,7 +198,12 @@ impl Pair {
         let Home::Sqlite(files) = &self.home else {
             return;
         };
-        for connection in [&files.plain, &files.sealed] {
+        // Our store asks the test's clock.
+        let of_upstream = match files.kind {
+            Kind::Memory | Kind::Sqlite => &[&files.plain, &files.sealed][..],
+            Kind::Ours | Kind::OursSealed => &[&files.plain],
+        };
+        for connection in of_upstream {
             for (table, column) in [
                 ("sent_messages", "created_at"),
                 ("pending_inbound_messages", "inserted_at"),
@@ -164,14 +223,22 @@ impl Pair {
             return Ok(());
         };
         self.settle_time();
-        for query in UNREAD {
-            let (plain, sealed) = (rows(&files.plain, query), rows(&files.sealed, query));
+        for (query, of_ours) in UNREAD {
+            let of_tested = match files.kind {
+                Kind::Memory | Kind::Sqlite => query,
+                Kind::Ours | Kind::OursSealed => of_ours,
+            };
+            let (plain, sealed) = (rows(&files.plain, query), rows(&files.sealed, of_tested));
             if plain != sealed {
                 return Err(format!("{query}: plain {plain:?}, sealed {sealed:?}"));
             }
         }
         Ok(())
     }
+}
+
+async fn ours(path: &Path) -> SqliteStore {
+    SqliteStore::open(path).await.expect("our store opens")
 }
 
 fn connect(path: &Path) -> Connection {

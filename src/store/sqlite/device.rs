@@ -117,17 +117,22 @@ impl DeviceStore for SqliteStore {
         let path = self.shared.location.path().ok_or_else(|| {
             unfit("a database in memory has no file beside which a snapshot could stand")
         })?;
-        let beside = |suffix: &str| {
-            let mut file = path.as_os_str().to_owned();
-            file.push(suffix);
-            PathBuf::from(file)
-        };
-        let stem = format!(".snapshot-{}-{part}", now());
-        let (target, extra) = (beside(&stem), beside(&format!("{stem}.json")));
         let content = extra_content.map(<[u8]>::to_vec);
         let source = path.to_owned();
         off_thread("sealed-store-snapshot", move || {
-            private_file::create(&target)?;
+            let beside = |suffix: &str| {
+                let mut file = source.as_os_str().to_owned();
+                file.push(suffix);
+                PathBuf::from(file)
+            };
+            let stem = format!(".snapshot-{}-{part}", now());
+            let (target, extra) = (beside(&stem), beside(&format!("{stem}.json")));
+            // One that is there already is kept: the name was used in this very second.
+            private_file::options()
+                .write(true)
+                .create_new(true)
+                .open(&target)
+                .map_err(|error| StoreError::Database(Box::new(error)))?;
             let from =
                 Connection::open_with_flags(&source, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
                     .map_err(database)?;

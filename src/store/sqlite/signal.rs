@@ -82,7 +82,7 @@ impl SqliteStore {
 
     /// The value at (account, id).
     async fn get_by_id(&self, sql: &'static str, id: u32) -> StoreResult<Option<Vec<u8>>> {
-        let account = self.account;
+        let (account, id) = (self.account, signed(id));
         self.read(move |connection| {
             connection
                 .prepare_cached(sql)?
@@ -94,7 +94,7 @@ impl SqliteStore {
 
     /// Runs a statement on (account, id).
     async fn run_by_id(&self, sql: &'static str, id: u32) -> StoreResult<()> {
-        let account = self.account;
+        let (account, id) = (self.account, signed(id));
         self.write(1, move |connection| {
             connection
                 .prepare_cached(sql)?
@@ -103,6 +103,11 @@ impl SqliteStore {
         })
         .await
     }
+}
+
+/// An id as upstream's store keeps it, which decides which one is the highest: the client's have 24 bits.
+fn signed(id: u32) -> i32 {
+    id.cast_signed()
 }
 
 /// Whether a row of `table` lies in a range.
@@ -211,7 +216,7 @@ impl SignalStore for SqliteStore {
     }
 
     async fn store_prekey(&self, id: u32, record: &[u8], uploaded: bool) -> StoreResult<()> {
-        let (account, record) = (self.account, record.to_vec());
+        let (account, id, record) = (self.account, signed(id), record.to_vec());
         self.write(1, move |connection| {
             connection
                 .prepare_cached(PUT_PREKEY)?
@@ -229,7 +234,7 @@ impl SignalStore for SqliteStore {
         self.write(keys.len(), move |connection| {
             let mut statement = connection.prepare_cached(PUT_PREKEY)?;
             for (id, record) in &keys {
-                statement.execute(params![account, id, &record[..], uploaded])?;
+                statement.execute(params![account, signed(*id), &record[..], uploaded])?;
             }
             Ok(())
         })
@@ -261,7 +266,7 @@ impl SignalStore for SqliteStore {
             let mut found = Vec::with_capacity(ids.len());
             for id in ids {
                 let record: Option<Vec<u8>> = statement
-                    .query_row(params![account, id], |row| row.get(0))
+                    .query_row(params![account, signed(id)], |row| row.get(0))
                     .optional()?;
                 if let Some(record) = record {
                     found.push((id, Bytes::from(record)));
@@ -281,7 +286,7 @@ impl SignalStore for SqliteStore {
             let mut statement = connection
                 .prepare_cached("UPDATE prekeys SET uploaded = 1 WHERE account = ?1 AND id = ?2")?;
             for id in ids {
-                statement.execute(params![account, id])?;
+                statement.execute(params![account, signed(id)])?;
             }
             Ok(())
         })
@@ -296,16 +301,16 @@ impl SignalStore for SqliteStore {
     async fn get_max_prekey_id(&self) -> StoreResult<u32> {
         let account = self.account;
         self.read(move |connection| {
-            let newest: Option<u32> = connection
+            let newest: Option<i32> = connection
                 .prepare_cached("SELECT max(id) FROM prekeys WHERE account = ?1")?
                 .query_row(params![account], |row| row.get(0))?;
-            Ok(newest.unwrap_or(0))
+            Ok(newest.unwrap_or(0).cast_unsigned())
         })
         .await
     }
 
     async fn store_signed_prekey(&self, id: u32, record: &[u8]) -> StoreResult<()> {
-        let (account, record) = (self.account, record.to_vec());
+        let (account, id, record) = (self.account, signed(id), record.to_vec());
         self.write(1, move |connection| {
             connection
                 .prepare_cached(
@@ -331,7 +336,10 @@ impl SignalStore for SqliteStore {
         self.read(move |connection| {
             connection
                 .prepare_cached("SELECT id, record FROM signed_prekeys WHERE account = ?1")?
-                .query_map(params![account], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .query_map(params![account], |row| {
+                    let id: i32 = row.get(0)?;
+                    Ok((id.cast_unsigned(), row.get(1)?))
+                })?
                 .collect()
         })
         .await
