@@ -52,6 +52,8 @@
 
 mod audit;
 mod blind;
+#[cfg(feature = "sqlite")]
+mod embedded;
 mod error;
 mod keyring;
 mod labels;
@@ -72,6 +74,8 @@ mod vectors;
 mod wipe;
 
 pub use audit::{AuditEvent, AuditSink, JsonLinesSink, TracingSink};
+#[cfg(feature = "sqlite")]
+pub use embedded::open;
 pub use error::{Fault, Opaque, SealError};
 #[cfg(feature = "sqlite")]
 pub use keyring::store::SqliteKeyring;

@@ -288,6 +288,14 @@ pub(super) fn check_name(name: &str) -> Result<(), SealError> {
 }
 
 impl Account {
+    /// The keyring that it belongs to.
+    #[must_use]
+    pub fn keyring(&self) -> super::Keyring {
+        super::Keyring {
+            core: Arc::clone(&self.shared.core),
+        }
+    }
+
     /// The name it was created with.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -1,0 +1,52 @@
+//! The embedded default: store, keyring and seal in one file.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::SealError;
+use crate::keyring::Keyring;
+use crate::keyring::store::SqliteKeyring;
+use crate::provider::KeyProvider;
+use crate::sealed::SealedBackend;
+use crate::store::sqlite::SqliteStore;
+
+/// The name of the account in the keyring, and upstream's number for it.
+const ACCOUNT: &str = "1";
+
+/// Opens the sealed store in the SQLite file at `path`, or makes it: rows, keys and all in this one file,
+/// for one account. Its keyring is `backend.account().keyring()`.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("whatsapp.db");
+/// use sealed_store::{KdfCost, Passphrase};
+/// use wacore::store::traits::{DeviceStore, SignalStore};
+///
+/// # let secret = String::from("correct horse battery staple");
+/// let passphrase = Passphrase::new(secret);
+/// # let passphrase = passphrase.cost(KdfCost::FLOOR);
+/// let backend = sealed_store::open(&path, &passphrase).await?;
+/// backend.create().await?;
+/// backend.put_session("5511987650001:3@c.us.0", b"ratchet").await?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+///
+/// For several accounts, a keyring in a file of its own, or other options, put the same together from
+/// [`SqliteStore`], [`Keyring`] and [`SealedBackend::open`].
+///
+/// # Errors
+/// As [`SqliteStore::open`] inside [`SealError::Inner`], as [`Keyring::open_or_create`], and as
+/// [`SealedBackend::open`].
+pub async fn open(
+    path: impl AsRef<Path>,
+    provider: &dyn KeyProvider,
+) -> Result<SealedBackend<SqliteStore>, SealError> {
+    let path = path.as_ref();
+    // The store first: a file that is something else is refused before anything is written to it.
+    let store = SqliteStore::open(path).await.map_err(SealError::Inner)?;
+    let keyring = Keyring::open_or_create(SqliteKeyring::at(path), provider).await?;
+    let account = keyring.account_or_create(ACCOUNT).await?;
+    SealedBackend::open(Arc::new(store), account).await
+}
