@@ -1,0 +1,258 @@
+//! One writer, many callers: what was acknowledged is there, whole, whoever wrote beside it, whatever future was
+//! dropped, and whoever else has the file open.
+
+#[path = "common/child.rs"]
+mod child;
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use child::{Child, hear, job, say};
+use common::support::dropped_after;
+use sealed_store::store::sqlite::{SqliteOptions, SqliteStore, Synchronous};
+use wacore::store::traits::{DeviceStore, MsgSecretEntry, MsgSecretStore, SignalStore};
+
+fn secret(batch: u32, number: u32) -> MsgSecretEntry {
+    MsgSecretEntry {
+        chat: format!("chat {batch}").into(),
+        sender: "sender".into(),
+        msg_id: format!("{number}").into(),
+        secret: [7; 32],
+        expires_at: 1,
+        message_ts: 1,
+    }
+}
+
+/// How many rows of a batch are there.
+async fn rows_of(store: &SqliteStore, batch: u32, count: u32) -> u32 {
+    let mut there = 0;
+    for number in 0..count {
+        let found = store
+            .get_msg_secret(&format!("chat {batch}"), "sender", &format!("{number}"))
+            .await
+            .unwrap();
+        there += u32::from(found.is_some());
+    }
+    there
+}
+
+/// Single writes and batches of 64 tasks, with all that both kinds of runtime do to them.
+async fn many_writers(options: SqliteOptions) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.db");
+    let store = SqliteStore::open_with(&path, options).await.unwrap();
+    store.create().await.unwrap();
+    let tasks: Vec<_> = (0..64u32)
+        .map(|task| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for round in 0..20u32 {
+                    let address = format!("{task}:{round}@c.us");
+                    let value = [task.to_le_bytes(), round.to_le_bytes()].concat();
+                    store.put_session(&address, &value).await.unwrap();
+                    // What a writer wrote it reads.
+                    let found = store.get_session(&address).await.unwrap().unwrap();
+                    assert_eq!(found, value);
+                    if round % 5 == 0 {
+                        let batch = (0..100).map(|number| secret(100 * task + round, number));
+                        store.put_msg_secrets(batch.collect()).await.unwrap();
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    store.close().await.unwrap();
+    assert!(
+        store.put_session("a@b", b"late").await.is_err(),
+        "it is closed"
+    );
+    drop(store);
+    let store = SqliteStore::open(&path).await.unwrap();
+    for task in 0..64u32 {
+        for round in 0..20u32 {
+            let found = store.get_session(&format!("{task}:{round}@c.us")).await;
+            let value = [task.to_le_bytes(), round.to_le_bytes()].concat();
+            assert_eq!(found.unwrap().unwrap(), value);
+        }
+        assert_eq!(rows_of(&store, 100 * task, 100).await, 100);
+    }
+}
+
+#[tokio::test]
+async fn writes_of_many_tasks_are_all_there_on_one_thread() {
+    many_writers(SqliteOptions::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn writes_of_many_tasks_are_all_there_on_four_threads() {
+    many_writers(SqliteOptions::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn writes_that_wait_for_the_disk_are_all_there() {
+    many_writers(SqliteOptions::new().synchronous(Synchronous::Full)).await;
+}
+
+/// A write whose future is dropped at any of its pauses is made whole or not at all.
+#[tokio::test]
+async fn a_dropped_write_is_whole_or_not_there() {
+    for options in [
+        SqliteOptions::new(),
+        SqliteOptions::new().synchronous(Synchronous::Full),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open_with(folder.path().join("w.db"), options)
+            .await
+            .unwrap();
+        store.create().await.unwrap();
+        for pauses in 0..4 {
+            let batch = 100 + u32::try_from(pauses).unwrap();
+            let entries = (0..200).map(|number| secret(batch, number)).collect();
+            let finished = dropped_after(pauses, store.put_msg_secrets(entries)).await;
+            // A later write is behind it in the queue.
+            store
+                .put_msg_secrets((0..200).map(|n| secret(9, n)).collect())
+                .await
+                .unwrap();
+            let there = rows_of(&store, batch, 200).await;
+            assert!(
+                there == 0 || there == 200,
+                "{there} of 200 after {pauses} pauses"
+            );
+            if finished.is_some() {
+                assert_eq!(there, 200, "it was acknowledged");
+            }
+        }
+    }
+}
+
+/// A write that fails inside a shared transaction takes none of the others with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_write_that_fails_takes_no_other_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    // Queued always, so that they share transactions.
+    let options = SqliteOptions::new().synchronous(Synchronous::Full);
+    let store = SqliteStore::open_with(folder.path().join("w.db"), options)
+        .await
+        .unwrap();
+    store.create().await.unwrap();
+    let tasks: Vec<_> = (0..200u32)
+        .map(|number| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                if number % 3 == 0 {
+                    // The device is there already.
+                    assert!(store.create().await.is_err());
+                } else {
+                    let address = format!("{number}@c.us");
+                    store.put_session(&address, b"ratchet").await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    for number in 0..200u32 {
+        let there = store.has_session(&format!("{number}@c.us")).await.unwrap();
+        assert_eq!(there, number % 3 != 0, "{number}");
+    }
+}
+
+/// Another process that writes holds a call up for as long as it was told to wait, and no longer.
+#[tokio::test]
+async fn another_process_that_writes_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.db");
+    let options = SqliteOptions::new().busy_timeout(Duration::from_millis(50));
+    let impatient = SqliteStore::open_with(&path, options).await.unwrap();
+    let patient = SqliteStore::open(&path).await.unwrap();
+    impatient.create().await.unwrap();
+
+    let mut other = Child::run("holder", &[path.to_str().unwrap()]);
+    assert_eq!(other.next().as_deref(), Some("held"));
+    let error = impatient.put_session("a@b", b"one").await.unwrap_err();
+    assert!(error.is_database_busy_or_locked(), "{error:?}");
+    // Readers are not held up.
+    assert!(!impatient.has_session("a@b").await.unwrap());
+    let waiting = tokio::spawn(async move {
+        patient.put_session("a@b", b"two").await.unwrap();
+        patient
+    });
+    tokio::task::yield_now().await;
+    other.tell("go");
+    assert_eq!(other.next().as_deref(), Some("gone"));
+    let patient = waiting.await.unwrap();
+    other.finish();
+    assert_eq!(
+        patient.get_session("a@b").await.unwrap().unwrap(),
+        &b"two"[..]
+    );
+    impatient.put_session("a@b", b"three").await.unwrap();
+}
+
+/// No test of its own: holds a database's write lock until it is told to let go.
+#[test]
+fn holder() {
+    let Some(job) = job() else { return };
+    let connection = rusqlite::Connection::open(&job[0]).unwrap();
+    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+    say("held");
+    assert_eq!(hear(), "go");
+    connection.execute_batch("COMMIT").unwrap();
+    say("gone");
+}
+
+/// Two processes write to one file at once, and nothing of either is lost.
+#[tokio::test]
+async fn two_processes_write_to_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.db");
+    let store = Arc::new(SqliteStore::open(&path).await.unwrap());
+    store.create().await.unwrap();
+    let mut children: Vec<Child> = ["a", "b"]
+        .iter()
+        .map(|name| Child::run("writing", &[path.to_str().unwrap(), name]))
+        .collect();
+    for child in &mut children {
+        assert_eq!(child.next().as_deref(), Some("ready"));
+    }
+    for child in &mut children {
+        child.tell("go");
+    }
+    for child in children {
+        assert_eq!(child.finish().pop().as_deref(), Some("done"));
+    }
+    for name in ["a", "b"] {
+        for number in 0..300 {
+            let found = store.get_session(&format!("{name}{number}@c.us")).await;
+            assert_eq!(found.unwrap().unwrap(), name.as_bytes());
+        }
+    }
+}
+
+/// No test of its own: writes three hundred rows under its name.
+#[test]
+fn writing() {
+    let Some(job) = job() else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let store = SqliteStore::open(&job[0]).await.unwrap();
+        say("ready");
+        assert_eq!(hear(), "go");
+        for number in 0..300 {
+            let address = format!("{}{number}@c.us", job[1]);
+            store
+                .put_session(&address, job[1].as_bytes())
+                .await
+                .unwrap();
+        }
+        say("done");
+    });
+}
