@@ -2,6 +2,21 @@
 
 use futures_channel::oneshot;
 
+/// The one thread on which all pools make their connections.
+#[cfg(feature = "sqlite")]
+pub(crate) fn of_pools() -> std::sync::Arc<scheduled_thread_pool::ScheduledThreadPool> {
+    static THREAD: std::sync::OnceLock<std::sync::Arc<scheduled_thread_pool::ScheduledThreadPool>> =
+        std::sync::OnceLock::new();
+    let thread = || {
+        let pool = scheduled_thread_pool::ScheduledThreadPool::builder()
+            .num_threads(1)
+            .thread_name_pattern("sealed-store-pools")
+            .build();
+        std::sync::Arc::new(pool)
+    };
+    std::sync::Arc::clone(THREAD.get_or_init(thread))
+}
+
 /// Runs `work` on a plain thread, so that no runtime is assumed and none is held up. `None` if no
 /// thread could be started or `work` panicked. If the caller's future is dropped meanwhile, the work
 /// still runs to its end and its result is dropped.

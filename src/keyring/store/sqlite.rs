@@ -84,6 +84,7 @@ impl Shared {
                 let manager = SqliteConnectionManager::file(&self.path).with_init(configure);
                 let made = r2d2::Pool::builder()
                     .max_size(1)
+                    .thread_pool(crate::thread::of_pools())
                     .min_idle(Some(0))
                     // No reaper: its threads would outlive the pool by half a minute.
                     .max_lifetime(None)

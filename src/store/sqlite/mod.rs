@@ -169,21 +169,20 @@ impl Shared {
             let manager = SqliteConnectionManager::file(path)
                 .with_flags(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
                 .with_init(move |connection| connection::configure_reader(connection, &of_readers));
+            // Connections are made when they are needed: a store that is opened to write one row has none.
             let pool = r2d2::Pool::builder()
                 .max_size(options.readers)
+                .min_idle(Some(0))
+                .thread_pool(crate::thread::of_pools())
                 .test_on_check_out(false)
                 // No reaper: connections are kept as long as the store.
                 .max_lifetime(None)
                 .idle_timeout(None)
                 .connection_timeout(options.busy_timeout.max(std::time::Duration::from_secs(1)))
                 .error_handler(Box::new(r2d2::NopErrorHandler))
-                .build(manager)
-                .map_err(|error| StoreError::Connection(Box::new(error)))?;
+                .build_unchecked(manager);
             readers = Some(pool);
-            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let connection = Connection::open_with_flags(path, flags)
-                .map_err(|error| StoreError::Connection(Box::new(error)))?;
-            checkpoints = Some(connection);
+            checkpoints = Some(path.clone());
         }
         // A commit that waits for the disk is not made on a caller's thread.
         let inline = options.synchronous != Synchronous::Full;

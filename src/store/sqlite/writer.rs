@@ -5,11 +5,12 @@
 //! queued write belongs to the thread, and one on the caller's thread has no await in it.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_channel::oneshot;
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 use wacore::store::error::StoreError;
 
 use super::error::{database, is_contention, unfit};
@@ -39,8 +40,8 @@ struct Shared {
     /// Whether commits do not wait for the disk, so that a caller's thread may make them.
     inline: bool,
     busy_timeout: Duration,
-    /// A connection for checkpoints; none in memory.
-    checkpoints: Option<Mutex<Connection>>,
+    /// The file, where checkpoints are made on a connection of their own; none in memory.
+    checkpoints: Option<PathBuf>,
 }
 
 #[derive(Default)]
@@ -53,6 +54,8 @@ struct Queue {
     /// [`Connection::total_changes`] at the last checkpoint.
     changes: u64,
     closed: bool,
+    /// Who waits for the end.
+    closers: Vec<oneshot::Sender<()>>,
 }
 
 /// A queued write.
@@ -124,7 +127,7 @@ fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
 impl Writer {
     pub(super) fn new(
         connection: Connection,
-        checkpoints: Option<Connection>,
+        checkpoints: Option<PathBuf>,
         inline: bool,
         busy_timeout: Duration,
     ) -> Self {
@@ -136,7 +139,7 @@ impl Writer {
                 places: async_lock::Semaphore::new(QUEUED),
                 inline,
                 busy_timeout,
-                checkpoints: checkpoints.map(Mutex::new),
+                checkpoints,
             }),
         }
     }
@@ -208,16 +211,23 @@ impl Writer {
 
     /// Takes no more writes, makes those that wait, and folds the log into the database.
     pub(super) async fn close(&self) -> Result<(), StoreError> {
-        let (reply, answer) = oneshot::channel();
-        let last = Write {
-            work: Some(|_: &Connection| Ok(())),
-            outcome: None,
-            reply,
-        };
-        self.enqueue(Box::new(last))?;
-        lock(&self.shared.queue).closed = true;
-        self.shared.wake.notify_one();
-        answer.await.unwrap_or_else(|_| Err(closed()))
+        let (closer, end) = oneshot::channel();
+        {
+            let mut queue = lock(&self.shared.queue);
+            if queue.closed {
+                return Err(closed());
+            }
+            queue.closed = true;
+            queue.closers.push(closer);
+            if queue.running {
+                self.shared.wake.notify_one();
+            } else {
+                start(&self.shared, &mut queue)?;
+            }
+        }
+        // It can't end without an answer; if it did, nothing that was acknowledged is lost.
+        let _ = end.await;
+        Ok(())
     }
 
     pub(super) fn page_count(&self) -> Option<u64> {
@@ -304,6 +314,7 @@ impl Shared {
 
     /// The thread: until the store is closed and nothing waits.
     fn run(&self) {
+        let mut checkpoints = None;
         loop {
             let mut queue = lock(&self.queue);
             while queue.jobs.is_empty() && !queue.checkpoint && !queue.closed {
@@ -314,8 +325,12 @@ impl Shared {
             }
             if queue.jobs.is_empty() && queue.closed {
                 queue.running = false;
+                let closers = std::mem::take(&mut queue.closers);
                 drop(queue);
-                self.checkpoint("TRUNCATE");
+                self.checkpoint(&mut checkpoints, "TRUNCATE");
+                for closer in closers {
+                    let _ = closer.send(());
+                }
                 return;
             }
             let due = std::mem::take(&mut queue.checkpoint);
@@ -326,7 +341,7 @@ impl Shared {
                 self.make(jobs);
             }
             if due {
-                self.checkpoint("PASSIVE");
+                self.checkpoint(&mut checkpoints, "PASSIVE");
             }
         }
     }
@@ -402,13 +417,20 @@ impl Shared {
         }
     }
 
-    fn checkpoint(&self, how: &str) {
-        let Some(checkpoints) = &self.checkpoints else {
+    /// Folds the log into the database. Readers may keep it from folding everything in, and opening the file
+    /// may fail: the next one does it then.
+    fn checkpoint(&self, kept: &mut Option<Connection>, how: &str) {
+        let Some(path) = &self.checkpoints else {
             return;
         };
-        // Readers may keep it from folding everything in: the next one does.
-        let _ =
-            lock(checkpoints).query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(()));
+        if kept.is_none() {
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            *kept = Connection::open_with_flags(path, flags).ok();
+        }
+        if let Some(connection) = kept {
+            let sql = format!("PRAGMA wal_checkpoint({how})");
+            let _ = connection.query_row(&sql, [], |_| Ok(()));
+        }
     }
 }
 
