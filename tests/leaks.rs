@@ -28,6 +28,7 @@ use common::raw_key;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 use sealed_store::exposure::{EXPOSURE, Shows};
+use sealed_store::store::sqlite::SqliteStore as OurStore;
 use sealed_store::testing::contract::METHODS;
 use sealed_store::{
     JsonLinesSink, KdfCost, Keyring, KeyringOptions, Passphrase, RawKey, SealError, SealedBackend,
@@ -187,6 +188,48 @@ async fn the_search_finds_what_a_plain_store_shows() {
         found.len()
     );
     assert!(missed.is_empty(), "the search misses {missed:#?}");
+}
+
+/// Our own store keeps other columns than upstream's, and shows no more: what may show there may show here.
+#[tokio::test]
+async fn a_sealed_store_of_our_own_shows_no_more() {
+    let mut unlisted = Vec::new();
+    let mut last = Vec::new();
+    for sealed in [false, true, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let canaries = if sealed {
+            let store = sealed_store::open(&path, &raw_key()).await.unwrap();
+            store.create().await.unwrap();
+            fill(&store).await
+        } else {
+            let store = OurStore::open(&path).await.unwrap();
+            store.create().await.unwrap();
+            fill(&store).await
+        };
+        let copy = copy(folder.path());
+        let found = shown(copy.path(), &Search::new(&canaries));
+        println!(
+            "sealed {sealed}: {} canaries, {} forms show",
+            canaries.len(),
+            found.len()
+        );
+        if sealed {
+            let hidden = |(canary, _): &(usize, &str)| canaries[*canary].clear.is_none();
+            unlisted.push(found.into_iter().filter(hidden).collect::<BTreeSet<_>>());
+        } else {
+            let found: BTreeSet<usize> = found.into_iter().map(|(canary, _)| canary).collect();
+            let missed = canaries
+                .iter()
+                .enumerate()
+                .filter(|(index, canary)| !canary.transient && !found.contains(index));
+            assert_eq!(missed.count(), 0, "the search works here too");
+        }
+        last = canaries;
+    }
+    // By chance four bytes of a ciphertext look like an id, but not in both.
+    let both = unlisted[0].intersection(&unlisted[1]).copied().collect();
+    assert_eq!(describe(&last, &both), "", "in the clear");
 }
 
 #[tokio::test]
