@@ -15,10 +15,10 @@ use super::key::pack;
 use crate::record::frame::{Reader, put_frame};
 
 /// Length of the keys that the client derives from; of another length there is no usable key.
-const SYNC_KEY_LEN: usize = 32;
+pub(super) const SYNC_KEY_LEN: usize = 32;
 
 /// `version u64 ‖ hash[128] ‖ fatal u8 ‖ n u32 ‖ (frame(index) ‖ frame(value))…`
-fn write_state(state: &HashState) -> Option<Vec<u8>> {
+pub(super) fn write_state(state: &HashState) -> Option<Vec<u8>> {
     let HashState {
         version,
         hash,

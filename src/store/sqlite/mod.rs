@@ -24,6 +24,7 @@ mod app_sync;
 mod connection;
 mod device;
 mod error;
+mod import;
 mod key;
 mod location;
 mod msg_secret;
