@@ -9,9 +9,9 @@ use wacore::appstate::processor::AppStateMutationMAC;
 use wacore::store::error::Result as StoreResult;
 use wacore::store::traits::{AppStateSyncKey, AppSyncStore};
 
-use super::SqliteStore;
 use super::error::unfit;
 use super::key::pack;
+use super::{MANY, SqliteStore};
 use crate::record::frame::{Reader, put_frame};
 
 /// Length of the keys that the client derives from; of another length there is no usable key.
@@ -230,7 +230,7 @@ impl AppSyncStore for SqliteStore {
 
     async fn clear_mutation_macs(&self, name: &str) -> StoreResult<()> {
         let (account, name) = (self.account, pack(name));
-        self.write(1, move |connection| {
+        self.write(MANY, move |connection| {
             connection
                 .prepare_cached("DELETE FROM mutation_macs WHERE account = ?1 AND name = ?2")?
                 .execute(params![account, &name[..]])

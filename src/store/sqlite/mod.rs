@@ -215,6 +215,9 @@ fn no_thread() -> StoreError {
     error::unfit("no thread could be started for the database; try again")
 }
 
+/// As many rows as nobody can tell before: such a write is not made on the caller's thread.
+const MANY: usize = usize::MAX;
+
 /// Seconds since 1970, as the client counts them.
 fn now() -> i64 {
     wacore::time::now_secs()

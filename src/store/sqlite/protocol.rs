@@ -11,7 +11,7 @@ use wacore::store::traits::{
 };
 
 use super::key::{Key, pack, unpack};
-use super::{SqliteStore, now};
+use super::{MANY, SqliteStore, now};
 
 const MAPPING: &str = "SELECT lid, phone, created_at, updated_at, source FROM lid_mappings";
 const PUT_DEVICE_LIST: &str = "INSERT INTO device_lists
@@ -122,7 +122,7 @@ impl SqliteStore {
     pub(super) async fn delete_older(&self, sql: &'static str, cutoff: i64) -> StoreResult<u32> {
         let account = self.account;
         let gone = self
-            .write(1, move |connection| {
+            .write(MANY, move |connection| {
                 connection
                     .prepare_cached(sql)?
                     .execute(params![account, cutoff])
@@ -219,7 +219,7 @@ impl ProtocolStore for SqliteStore {
 
     async fn clear_all_sender_key_devices(&self) -> StoreResult<()> {
         let account = self.account;
-        self.write(1, move |connection| {
+        self.write(MANY, move |connection| {
             connection
                 .prepare_cached("DELETE FROM sender_key_devices WHERE account = ?1")?
                 .execute(params![account])
@@ -506,7 +506,7 @@ impl ProtocolStore for SqliteStore {
     ) -> StoreResult<u32> {
         let account = self.account;
         let gone = self
-            .write(1, move |connection| {
+            .write(MANY, move |connection| {
                 // Gone only if both sides are old or were never there.
                 connection
                     .prepare_cached(
