@@ -148,13 +148,24 @@ impl Blind {
             what,
         };
         // data-encoding takes one spelling only: it refuses stray bits and other alphabets.
-        let mut sealed = BASE64URL_NOPAD
-            .decode(text.as_bytes())
-            .map(Zeroizing::new)
+        let len = BASE64URL_NOPAD
+            .decode_len(text.len())
+            .map_err(|_| corrupt(Fault::Encoding))?;
+        // Ordinary names stay on the stack, which is wiped.
+        let (mut small, mut large) = ([0; 192], Zeroizing::new(Vec::new()));
+        let sealed = match small.get_mut(..len) {
+            Some(small) => small,
+            None => {
+                large.resize(len, 0);
+                &mut large[..]
+            }
+        };
+        BASE64URL_NOPAD
+            .decode_mut(text.as_bytes(), sealed)
             .map_err(|_| corrupt(Fault::Encoding))?;
         let NameKey { key, ad } = self.name_key(column)?;
         let plain = key
-            .decrypt(ad, &mut sealed)
+            .decrypt(ad, sealed)
             .ok_or_else(|| corrupt(Fault::Authentication))?;
         let mut reader = Reader::new(plain);
         let framed = reader.frame().ok_or_else(|| corrupt(Fault::Length))?;
