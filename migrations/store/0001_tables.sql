@@ -84,7 +84,7 @@ CREATE TABLE lid_mappings (
     source BLOB NOT NULL,
     PRIMARY KEY (account, lid)
 ) WITHOUT ROWID;
-CREATE INDEX lid_mappings_by_phone ON lid_mappings (account, phone, updated_at);
+CREATE INDEX lid_mappings_by_phone ON lid_mappings (account, phone);
 
 CREATE TABLE base_keys (
     account INTEGER NOT NULL,

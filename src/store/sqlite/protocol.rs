@@ -262,22 +262,32 @@ impl ProtocolStore for SqliteStore {
         }
         let (account, entries) = (self.account, entries.to_vec());
         self.write(entries.len(), move |connection| {
+            // Most are known already: then the index of phone numbers needs no change.
+            let mut known = connection.prepare_cached(
+                "UPDATE lid_mappings SET updated_at = ?4, source = ?5
+                 WHERE account = ?1 AND lid = ?2 AND phone = ?3",
+            )?;
             // The time at which a mapping was first learned stays.
-            let mut statement = connection.prepare_cached(
+            let mut put = connection.prepare_cached(
                 "INSERT INTO lid_mappings (account, lid, phone, created_at, updated_at, source)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                  ON CONFLICT (account, lid) DO UPDATE SET phone = excluded.phone,
                  updated_at = excluded.updated_at, source = excluded.source",
             )?;
             for entry in &entries {
-                statement.execute(params![
-                    account,
-                    &pack(&entry.lid)[..],
-                    &pack(&entry.phone_number)[..],
-                    entry.created_at,
-                    entry.updated_at,
-                    &pack(&entry.learning_source)[..]
-                ])?;
+                let (lid, phone) = (pack(&entry.lid), pack(&entry.phone_number));
+                let source = pack(&entry.learning_source);
+                let updated = params![account, &lid[..], &phone[..], entry.updated_at, &source[..]];
+                if known.execute(updated)? == 0 {
+                    put.execute(params![
+                        account,
+                        &lid[..],
+                        &phone[..],
+                        entry.created_at,
+                        entry.updated_at,
+                        &source[..]
+                    ])?;
+                }
             }
             Ok(())
         })
