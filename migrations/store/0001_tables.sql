@@ -75,6 +75,7 @@ CREATE TABLE sender_key_devices (
 ) WITHOUT ROWID;
 CREATE INDEX sender_key_devices_by_device ON sender_key_devices (account, device);
 
+-- With a rowid: of two mappings of a phone number that are equally new, the first that was written counts.
 CREATE TABLE lid_mappings (
     account INTEGER NOT NULL REFERENCES device (account) ON DELETE CASCADE,
     lid BLOB NOT NULL,
@@ -83,7 +84,7 @@ CREATE TABLE lid_mappings (
     updated_at INTEGER NOT NULL,
     source BLOB NOT NULL,
     PRIMARY KEY (account, lid)
-) WITHOUT ROWID;
+);
 CREATE INDEX lid_mappings_by_phone ON lid_mappings (account, phone);
 
 CREATE TABLE base_keys (

@@ -244,7 +244,8 @@ impl ProtocolStore for SqliteStore {
         self.read(move |connection| {
             connection
                 .prepare_cached(&format!(
-                    "{MAPPING} WHERE account = ?1 AND phone = ?2 ORDER BY updated_at DESC LIMIT 1"
+                    "{MAPPING} WHERE account = ?1 AND phone = ?2
+                     ORDER BY updated_at DESC, rowid LIMIT 1"
                 ))?
                 .query_row(params![account, &phone[..]], mapping)
                 .optional()
