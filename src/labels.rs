@@ -38,7 +38,5 @@ pub(crate) const NAME_KEY: &[u8] = b"sealed-store v1 name key";
 pub(crate) const RECORD_AD: &[u8] = b"sealed-store v1 record";
 /// Associated data of an SIV value.
 pub(crate) const SIV_AD: &[u8] = b"sealed-store v1 siv value";
-/// Associated data of a reversible name.
-pub(crate) const NAME_AD: &[u8] = b"sealed-store v1 name";
 /// Associated data of a wrapped key.
 pub(crate) const WRAP_AD: &[u8] = b"sealed-store v1 wrapped key";

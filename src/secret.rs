@@ -77,15 +77,15 @@ impl SivKey {
         })
     }
 
-    /// Encrypts in place what stands behind 16 bytes for the tag: `tag[16] ‖ ciphertext`. One
-    /// associated-data string.
-    pub(crate) fn encrypt(&self, aad: &[u8], sealed: &mut [u8]) -> Result<(), SealError> {
+    /// Encrypts in place what stands behind 16 bytes for the tag: `tag[16] ‖ ciphertext`. One string of
+    /// associated data, or none.
+    pub(crate) fn encrypt(&self, aad: Option<&[u8]>, sealed: &mut [u8]) -> Result<(), SealError> {
         let (tag, text) = sealed
             .split_first_chunk_mut::<TAG_LEN>()
             .ok_or(SealError::TooLarge)?;
         match self
             .cipher()
-            .encrypt_inout_detached([aad], (&mut *text).into())
+            .encrypt_inout_detached(aad, (&mut *text).into())
         {
             Ok(made) => *tag = made.into(),
             Err(_) => {
@@ -97,10 +97,10 @@ impl SivKey {
     }
 
     /// Decrypts `tag[16] ‖ ciphertext` in place and gives the value, or `None` if it does not verify.
-    pub(crate) fn decrypt<'a>(&self, aad: &[u8], sealed: &'a mut [u8]) -> Option<&'a [u8]> {
+    pub(crate) fn decrypt<'a>(&self, aad: Option<&[u8]>, sealed: &'a mut [u8]) -> Option<&'a [u8]> {
         let (tag, text) = sealed.split_first_chunk_mut::<TAG_LEN>()?;
         self.cipher()
-            .decrypt_inout_detached([aad], (&mut *text).into(), (&*tag).into())
+            .decrypt_inout_detached(aad, (&mut *text).into(), (&*tag).into())
             .ok()?;
         Some(text)
     }
@@ -151,25 +151,27 @@ mod tests {
         let expected = "f125274c598065cfc26b0e71575029088b035217e380cac8919ee800c126";
 
         let mut sealed = [&[0; TAG_LEN], &plain[..]].concat();
-        siv.encrypt(&aad, &mut sealed).unwrap();
-        assert!(siv.encrypt(&aad, &mut [0; TAG_LEN - 1]).is_err());
+        siv.encrypt(Some(&aad), &mut sealed).unwrap();
+        assert!(siv.encrypt(Some(&aad), &mut [0; TAG_LEN - 1]).is_err());
         assert_eq!(hex::encode(&sealed), expected);
-        let opens = |aad: &[u8], sealed: &[u8]| {
+        let opens = |aad: Option<&[u8]>, sealed: &[u8]| {
             let mut buffer = sealed.to_vec();
             siv.decrypt(aad, &mut buffer).map(<[u8]>::to_vec)
         };
-        assert_eq!(opens(&aad, &sealed).unwrap(), plain);
+        assert_eq!(opens(Some(&aad), &sealed).unwrap(), plain);
 
         for bit in 0..sealed.len() * 8 {
             let mut other = sealed.clone();
             other[bit / 8] ^= 1 << (bit % 8);
-            assert!(opens(&aad, &other).is_none(), "bit {bit}");
+            assert!(opens(Some(&aad), &other).is_none(), "bit {bit}");
         }
         for len in 0..sealed.len() {
-            assert!(opens(&aad, &sealed[..len]).is_none(), "{len} bytes");
+            assert!(opens(Some(&aad), &sealed[..len]).is_none(), "{len} bytes");
         }
-        assert!(opens(&aad[1..], &sealed).is_none());
-        assert!(opens(&[], &sealed).is_none());
+        assert!(opens(Some(&aad[1..]), &sealed).is_none());
+        // An empty string is not the same as none.
+        assert!(opens(Some(&[]), &sealed).is_none());
+        assert!(opens(None, &sealed).is_none());
     }
 
     #[test]

@@ -181,7 +181,7 @@ def aead_open(suite, key, nonce, aad, sealed):
 
 def siv_open(key, aad, sealed):
     try:
-        return AESSIV(key).decrypt(sealed, [aad])
+        return AESSIV(key).decrypt(sealed, None if aad is None else [aad])
     except (InvalidTag, ValueError) as error:
         raise Refused("the tag is wrong") from error
 
@@ -396,16 +396,13 @@ class Keys:
     def name_key(self, column):
         return expand(self.blind_key, LABEL + b"name key" + place(NAMES, column), 64)
 
-    def name_ad(self, column):
-        return frame(LABEL + b"name") + self.ids + place(NAMES, column)
-
     def name(self, column, *items):
         plaintext = frame(parts(items))
         plaintext = plaintext.ljust(padded(len(plaintext), 32), b"\0")
-        return base64url(AESSIV(self.name_key(column)).encrypt(plaintext, [self.name_ad(column)]))
+        return base64url(AESSIV(self.name_key(column)).encrypt(plaintext, None))
 
     def read_name(self, column, text):
-        plaintext = siv_open(self.name_key(column), self.name_ad(column), of_base64url(text))
+        plaintext = siv_open(self.name_key(column), None, of_base64url(text))
         reader = Reader(plaintext)
         framed = Reader(reader.frame())
         if len(plaintext) % 32 or len(reader.data) >= 32 or any(reader.data):
@@ -661,7 +658,7 @@ def compute(inputs, vector):
             )
             return {
                 "place": place(NAMES, raw["column"]), "key": keys.name_key(raw["column"]),
-                "ad": keys.name_ad(raw["column"]), "name": name,
+                "name": name,
             }  # fmt: skip
         case "document":
             keyring, document_key = inputs["keyring_id"], root_keys(inputs["root_key"], suite)["document_key"]

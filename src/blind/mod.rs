@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! token T = base32(HMAC-SHA-256(k, table u16 ‖ column u8 ‖ frame(part)…)[..16])     26 characters
-//! name  R = base64url(AES-SIV(k, AD; frame(name) zero-padded to a multiple of 32))
-//!           name = n u8 ‖ frame(part)…      AD = frame(label) ‖ ids ‖ table u16 ‖ column u8
+//! name  R = base64url(AES-SIV(k; frame(name) zero-padded to a multiple of 32))
+//!           name = n u8 ‖ frame(part)…      no associated data: the key is the place's own
 //! ```
 //!
-//! Every table and column has keys of its own, so that equal addresses give unequal tokens in
-//! different places. Tokens are lowercase base32 without padding because inner stores match
+//! Every table and column of every account has keys of its own, so that equal addresses give unequal tokens
+//! in different places, and a name from another place does not decrypt. Tokens are lowercase base32 without padding because inner stores match
 //! addresses with SQL `LIKE` (which folds case and takes `_` as a wildcard) and some split keys at
 //! `:`. No canonicalisation: the client's bytes are the bytes that are blinded.
 
@@ -26,8 +26,8 @@ pub(crate) use column::{NameColumn, TokenColumn};
 
 use crate::error::{Fault, SealError};
 use crate::labels;
-use crate::record::frame::{Reader, Sink, parts_len, put_frame, put_parts};
-use crate::record::{Ids, TAG_LEN};
+use crate::record::TAG_LEN;
+use crate::record::frame::{Reader, Sink, parts_len, put_parts};
 use crate::secret::{self, Key, SivKey};
 use crate::wipe;
 
@@ -43,17 +43,11 @@ pub(crate) struct Blind {
         reason = "made in their boxes: a move would leave a copy behind"
     )]
     tokens: Vec<Box<Hmac<Sha256>>>,
-    names: Vec<NameKey>,
-}
-
-/// The key of one column of names, and its associated data.
-struct NameKey {
-    key: SivKey,
-    ad: Vec<u8>,
+    names: Vec<SivKey>,
 }
 
 impl Blind {
-    pub(crate) fn new(ids: Ids, blind_key: &Key) -> Result<Self, SealError> {
+    pub(crate) fn new(blind_key: &Key) -> Self {
         let tokens = TokenColumn::ALL
             .iter()
             .map(|column| {
@@ -68,14 +62,9 @@ impl Blind {
             .collect();
         let names = NameColumn::ALL
             .iter()
-            .map(|column| {
-                Ok(NameKey {
-                    key: SivKey::derive(blind_key, &[labels::NAME_KEY, &column.place()]),
-                    ad: name_ad(&ids, *column)?,
-                })
-            })
-            .collect::<Result<_, SealError>>()?;
-        Ok(Self { tokens, names })
+            .map(|column| SivKey::derive(blind_key, &[labels::NAME_KEY, &column.place()]))
+            .collect();
+        Self { tokens, names }
     }
 
     /// All 32 bytes of a token's HMAC.
@@ -126,14 +115,14 @@ impl Blind {
             .and_then(|len| len.checked_next_multiple_of(NAME_PAD))
             .ok_or(SealError::TooLarge)?;
         let framed = u32::try_from(framed).map_err(|_| SealError::TooLarge)?;
-        let NameKey { key, ad } = self.name_key(column)?;
+        let key = self.name_key(column)?;
         // Ordinary names stay off the heap.
         let mut sealed = SmallVec::<[u8; 192]>::with_capacity(TAG_LEN + padded);
         sealed.put(&[0; TAG_LEN]);
         sealed.put(&framed.to_le_bytes());
         put_parts(&mut sealed, parts)?;
         sealed.resize(TAG_LEN + padded, 0);
-        key.encrypt(ad, &mut sealed)?;
+        key.encrypt(None, &mut sealed)?;
         Ok(BASE64URL_NOPAD.encode(&sealed))
     }
 
@@ -163,9 +152,9 @@ impl Blind {
         BASE64URL_NOPAD
             .decode_mut(text.as_bytes(), sealed)
             .map_err(|_| corrupt(Fault::Encoding))?;
-        let NameKey { key, ad } = self.name_key(column)?;
-        let plain = key
-            .decrypt(ad, sealed)
+        let plain = self
+            .name_key(column)?
+            .decrypt(None, sealed)
             .ok_or_else(|| corrupt(Fault::Authentication))?;
         let mut reader = Reader::new(plain);
         let framed = reader.frame().ok_or_else(|| corrupt(Fault::Length))?;
@@ -189,18 +178,9 @@ impl Blind {
         Ok(parts)
     }
 
-    fn name_key(&self, column: NameColumn) -> Result<&NameKey, SealError> {
+    fn name_key(&self, column: NameColumn) -> Result<&SivKey, SealError> {
         self.names.get(column.index()).ok_or(SealError::NotOpen)
     }
-}
-
-pub(crate) fn name_ad(ids: &Ids, column: NameColumn) -> Result<Vec<u8>, SealError> {
-    let mut ad = Vec::with_capacity(64);
-    put_frame(&mut ad, labels::NAME_AD)?;
-    ad.extend_from_slice(&ids.keyring);
-    ad.extend_from_slice(&ids.account);
-    ad.extend_from_slice(&column.place());
-    Ok(ad)
 }
 
 /// An HMAC under `key`, made in its box.

@@ -46,7 +46,7 @@ impl AccountKeys {
                         DataKey::new(&ids, table, entry.generation, entry.suite, active, &key)?;
                     by_table.entry(table).or_default().push(key);
                 }
-                None if active => blind = Some(Blind::new(ids, &key)?),
+                None if active => blind = Some(Blind::new(&key)),
                 None => {}
             }
         }

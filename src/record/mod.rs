@@ -238,7 +238,7 @@ pub(crate) fn siv_seal(
     bytes.extend_from_slice(&[0; TAG_LEN]);
     bytes.extend_from_slice(value);
     siv.key
-        .encrypt(&aad, bytes.get_mut(HEADER_LEN..).unwrap_or_default())?;
+        .encrypt(Some(&aad), bytes.get_mut(HEADER_LEN..).unwrap_or_default())?;
     Ok(bytes)
 }
 
@@ -261,7 +261,7 @@ pub(crate) fn siv_open(
     let mut buffer = Zeroizing::new(sealed.to_vec());
     let value = siv
         .key
-        .decrypt(&aad, &mut buffer)
+        .decrypt(Some(&aad), &mut buffer)
         .ok_or(SealError::Corrupt {
             table,
             what: Fault::Authentication,

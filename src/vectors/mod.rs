@@ -107,7 +107,7 @@ impl Inputs<'_> {
     }
 
     fn blind(&self) -> Blind {
-        Blind::new(self.ids(), &self.0.key("blind_key")).unwrap()
+        Blind::new(&self.0.key("blind_key"))
     }
 
     fn recompute(&self, op: &str, given: Fixed<'_>) -> Value {
@@ -240,7 +240,6 @@ impl Inputs<'_> {
         json!({
             "place": hex_of(column.place()),
             "key": hex_of(expand64(&key, &[labels::NAME_KEY, &column.place()])),
-            "ad": hex_of(crate::blind::name_ad(&self.ids(), column).unwrap()),
             "name": name,
         })
     }
