@@ -35,8 +35,8 @@ struct Shared {
     connection: Mutex<Connection>,
     queue: Mutex<Queue>,
     wake: Condvar,
-    /// Places in the queue.
-    places: async_lock::Semaphore,
+    /// Places in the queue: a write has one until it is made, whether anybody still waits for it or not.
+    places: Arc<async_lock::Semaphore>,
     /// Whether commits do not wait for the disk, so that a caller's thread may make them.
     inline: bool,
     busy_timeout: Duration,
@@ -58,6 +58,21 @@ struct Queue {
     closers: Vec<oneshot::Sender<()>>,
 }
 
+/// If the thread ends by a panic, the store is closed: nobody may wait for a write that nobody makes.
+struct Ended<'a>(&'a Shared);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut queue = lock(&self.0.queue);
+            queue.closed = true;
+            queue.running = false;
+            queue.jobs.clear();
+            queue.closers.clear();
+        }
+    }
+}
+
 /// A queued write.
 trait Job: Send {
     /// Makes the write, and says whether it succeeded.
@@ -70,6 +85,8 @@ struct Write<T, F> {
     work: Option<F>,
     outcome: Option<rusqlite::Result<T>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
+    #[expect(dead_code, reason = "held for its destructor")]
+    place: async_lock::SemaphoreGuardArc,
 }
 
 impl<T, F> Job for Write<T, F>
@@ -89,7 +106,7 @@ where
             (Some(Err(error)), _) => Err(database(error)),
             (Some(Ok(value)), None) => Ok(value),
             (_, Some(lost)) => Err(again(lost)),
-            (None, None) => Err(closed()),
+            (None, None) => Err(not_committed()),
         };
         // The receiver is gone when the caller lost interest.
         let _ = self.reply.send(answer);
@@ -108,8 +125,12 @@ fn again(error: &StoreError) -> StoreError {
         Some(rusqlite::Error::SqliteFailure(code, text)) => {
             database(rusqlite::Error::SqliteFailure(*code, text.clone()))
         }
-        _ => unfit("the write could not be committed; try again"),
+        _ => not_committed(),
     }
+}
+
+fn not_committed() -> StoreError {
+    unfit("the write was not made; try again")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -136,7 +157,7 @@ impl Writer {
                 connection: Mutex::new(connection),
                 queue: Mutex::default(),
                 wake: Condvar::new(),
-                places: async_lock::Semaphore::new(QUEUED),
+                places: Arc::new(async_lock::Semaphore::new(QUEUED)),
                 inline,
                 busy_timeout,
                 checkpoints,
@@ -161,12 +182,13 @@ impl Writer {
         } else {
             work
         };
-        let _place = self.shared.places.acquire().await;
+        let place = self.shared.places.acquire_arc().await;
         let (reply, answer) = oneshot::channel();
         self.enqueue(Box::new(Write {
             work: Some(work),
             outcome: None,
             reply,
+            place,
         }))?;
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
@@ -217,13 +239,13 @@ impl Writer {
             if queue.closed {
                 return Err(closed());
             }
-            queue.closed = true;
-            queue.closers.push(closer);
             if queue.running {
                 self.shared.wake.notify_one();
             } else {
                 start(&self.shared, &mut queue)?;
             }
+            queue.closed = true;
+            queue.closers.push(closer);
         }
         // It can't end without an answer; if it did, nothing that was acknowledged is lost.
         let _ = end.await;
@@ -314,6 +336,7 @@ impl Shared {
 
     /// The thread: until the store is closed and nothing waits.
     fn run(&self) {
+        let _ended = Ended(self);
         let mut checkpoints = None;
         loop {
             let mut queue = lock(&self.queue);
@@ -371,13 +394,15 @@ impl Shared {
                     } else {
                         "ROLLBACK TO job; RELEASE job"
                     };
-                    if connection.execute_batch(end).is_err() {
+                    if let Err(error) = connection.execute_batch(end) {
+                        // What a failed write left behind must not be committed with the others.
+                        lost = Some(database(error));
                         break;
                     }
                 }
             }
-            if alone && failed {
-                // Its own error is its answer.
+            if lost.is_some() || alone && failed {
+                // Alone, its own error is its answer.
                 rollback(&connection);
             } else {
                 lost = commit(&connection).err().map(database);
@@ -387,7 +412,7 @@ impl Shared {
         let changes = connection.total_changes();
         drop(connection);
         self.note_changes(changes);
-        let rolled_back = unfit("the write could not be committed; see the other errors");
+        let rolled_back = not_committed();
         for (number, job) in jobs.into_iter().enumerate() {
             let lost = if number < gone {
                 Some(&rolled_back)
@@ -450,3 +475,6 @@ fn rollback(connection: &Connection) {
         let _ = connection.execute_batch("ROLLBACK");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! What the queue keeps to.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use super::*;
+
+fn open(path: &std::path::Path) -> Connection {
+    let connection = Connection::open(path).unwrap();
+    connection
+        .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
+        .unwrap();
+    connection.busy_timeout(Duration::ZERO).unwrap();
+    connection
+}
+
+fn insert(connection: &Connection) -> rusqlite::Result<usize> {
+    connection.execute("INSERT INTO t VALUES (1)", [])
+}
+
+/// Callers that give up must not make room for more than the queue holds.
+#[tokio::test]
+async fn a_dropped_write_keeps_its_place_until_it_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.db");
+    let other = open(&path);
+    other.execute_batch("CREATE TABLE t (n)").unwrap();
+    let writer = Writer::new(
+        open(&path),
+        Some(path.clone()),
+        true,
+        Duration::from_secs(60),
+    );
+    // Somebody else writes, so nothing is made for now.
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..2 * QUEUED {
+        let write = pin!(writer.write(usize::MAX, insert));
+        assert!(write.poll(&mut context).is_pending());
+    }
+    other.execute_batch("COMMIT").unwrap();
+    writer.close().await.unwrap();
+    let rows: u32 = other
+        .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(rows as usize, QUEUED);
+}
+
+/// Whoever waits is told, and so is whoever comes later.
+#[tokio::test]
+async fn a_panic_on_the_thread_closes_the_store_and_leaves_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.db");
+    open(&path).execute_batch("CREATE TABLE t (n)").unwrap();
+    let writer = Writer::new(open(&path), Some(path), true, Duration::from_secs(60));
+    let failed = writer.write(usize::MAX, |_| -> rusqlite::Result<()> {
+        panic!("a mistake of ours")
+    });
+    assert!(failed.await.is_err());
+    assert!(writer.write(usize::MAX, insert).await.is_err());
+    assert!(writer.write(1, insert).await.is_err());
+}
+
+/// A write of several rows that fails in the middle leaves none of them, alone and beside others.
+#[tokio::test]
+async fn a_failed_write_leaves_no_part_of_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.db");
+    let other = open(&path);
+    other.execute_batch("CREATE TABLE t (n)").unwrap();
+    let writer = Writer::new(
+        open(&path),
+        Some(path.clone()),
+        true,
+        Duration::from_secs(60),
+    );
+    let half = |connection: &Connection| {
+        insert(connection)?;
+        connection.execute("INSERT INTO missing VALUES (1)", [])
+    };
+    // On this thread, and alone on the writer's.
+    assert!(writer.write(1, half).await.is_err());
+    assert!(writer.write(usize::MAX, half).await.is_err());
+    // Beside others: all are queued before the first is made.
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut first = pin!(writer.write(usize::MAX, insert));
+    let mut failing = pin!(writer.write(usize::MAX, half));
+    let mut last = pin!(writer.write(usize::MAX, insert));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    assert!(failing.as_mut().poll(&mut context).is_pending());
+    assert!(last.as_mut().poll(&mut context).is_pending());
+    other.execute_batch("COMMIT").unwrap();
+    assert_eq!(first.await.unwrap(), 1);
+    assert!(failing.await.is_err());
+    assert_eq!(last.await.unwrap(), 1);
+    let rows: u32 = other
+        .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(rows, 2);
+}
