@@ -9,7 +9,7 @@ use wacore::appstate::processor::AppStateMutationMAC;
 use wacore::store::error::Result as StoreResult;
 use wacore::store::traits::{AppStateSyncKey, AppSyncStore};
 
-use super::error::unfit;
+use super::error::{damaged, unfit};
 use super::key::pack;
 use super::{MANY, SqliteStore};
 use crate::record::frame::{Reader, put_frame};
@@ -113,10 +113,14 @@ impl AppSyncStore for SqliteStore {
                     .optional()
             })
             .await?;
-        // As upstream: a state that can't be read is synced from the beginning.
-        Ok(found
-            .and_then(|state| read_state(&state))
-            .unwrap_or_default())
+        // Upstream takes a state that it can't read for none, for the sake of rows in an older form. Ours has no
+        // older form: it is damage, and says so.
+        match found {
+            None => Ok(HashState::default()),
+            Some(state) => {
+                read_state(&state).ok_or_else(|| damaged("the state of a version can't be read"))
+            }
+        }
     }
 
     async fn set_version(&self, name: &str, state: HashState) -> StoreResult<()> {

@@ -55,7 +55,8 @@ pub(super) fn unpack(bytes: &[u8]) -> Option<String> {
         NAME => BASE64URL_NOPAD.encode(rest),
         _ => return None,
     };
-    Some(text)
+    // One spelling only: a row must not be there twice under one name.
+    (pack(&text)[..] == *bytes).then_some(text)
 }
 
 /// The ranges, from inclusive to exclusive, in which every address of `user` lies.
@@ -170,8 +171,15 @@ mod tests {
             &[1; 18],
             &[2; 17],
             &[2; 34],
+            // A short name.
+            &[3; 47],
         ] {
             assert_eq!(unpack(bytes), None, "{bytes:?}");
+        }
+        // What has a shorter form is not read in the longer one.
+        let both = format!("{TOKEN_A}@{TOKEN_B}");
+        for text in [TOKEN_A, &both, &"A".repeat(64)] {
+            assert_eq!(unpack(&joined(TEXT, &[text.as_bytes()])), None, "{text}");
         }
     }
 

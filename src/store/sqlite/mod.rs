@@ -62,6 +62,8 @@ struct Shared {
     writer: Writer,
     /// None in memory, where only the connection that writes sees anything.
     readers: Option<Readers>,
+    /// One turn for each connection that reads: no more threads than that are at it.
+    turns: Arc<async_lock::Semaphore>,
 }
 
 impl SqliteStore {
@@ -145,7 +147,7 @@ impl SqliteStore {
         };
         match readers.try_get() {
             Some(connection) => work(&connection).map_err(error::database),
-            None => read_elsewhere(readers.clone(), work).await,
+            None => self.read_elsewhere(readers, work).await,
         }
     }
 
@@ -155,9 +157,30 @@ impl SqliteStore {
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> StoreResult<T> {
         match &self.shared.readers {
-            Some(readers) => read_elsewhere(readers.clone(), work).await,
+            Some(readers) => self.read_elsewhere(readers, work).await,
             None => self.shared.writer.read(work).await,
         }
+    }
+
+    /// Reads on a thread of its own.
+    async fn read_elsewhere<T: Send + 'static>(
+        &self,
+        readers: &Readers,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        let turn = self.shared.turns.acquire_arc().await;
+        let readers = readers.clone();
+        let read = move || {
+            // Held until the thread is done, also where the caller lost interest.
+            let _turn = turn;
+            let connection = readers
+                .get()
+                .map_err(|error| StoreError::Connection(Box::new(error)))?;
+            work(&connection).map_err(error::database)
+        };
+        off_thread("sealed-store-reader", read)
+            .await
+            .unwrap_or_else(|| Err(no_thread()))
     }
 }
 
@@ -189,26 +212,12 @@ impl Shared {
         let inline = options.synchronous != Synchronous::Full;
         Ok(Self {
             writer: Writer::new(writer, checkpoints, inline, options.busy_timeout),
+            turns: Arc::new(async_lock::Semaphore::new(options.readers as usize)),
             location,
             options,
             readers,
         })
     }
-}
-
-async fn read_elsewhere<T: Send + 'static>(
-    readers: Readers,
-    work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-) -> StoreResult<T> {
-    let read = move || {
-        let connection = readers
-            .get()
-            .map_err(|error| StoreError::Connection(Box::new(error)))?;
-        work(&connection).map_err(error::database)
-    };
-    off_thread("sealed-store-reader", read)
-        .await
-        .unwrap_or_else(|| Err(no_thread()))
 }
 
 fn no_thread() -> StoreError {
