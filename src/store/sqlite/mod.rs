@@ -23,14 +23,18 @@
 mod app_sync;
 mod connection;
 mod device;
+mod device_lists;
 mod error;
 mod import;
 mod key;
 mod location;
+mod mappings;
 mod msg_secret;
 mod options;
 mod protocol;
+mod rows;
 mod signal;
+mod tc_tokens;
 mod writer;
 
 use std::fmt;

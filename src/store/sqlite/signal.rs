@@ -24,62 +24,6 @@ const PUT_PREKEY: &str =
     ON CONFLICT (account, id) DO UPDATE SET record = excluded.record, uploaded = excluded.uploaded";
 
 impl SqliteStore {
-    /// Writes one row of (account, address, value).
-    async fn put_at(&self, sql: &'static str, address: &str, value: &[u8]) -> StoreResult<()> {
-        let (account, key, value) = (self.account, pack(address), value.to_vec());
-        self.write(1, move |connection| {
-            connection
-                .prepare_cached(sql)?
-                .execute(params![account, &key[..], value])
-                .map(drop)
-        })
-        .await
-    }
-
-    /// Writes a batch of (address, value).
-    async fn put_all_at<V: AsRef<[u8]> + Send + 'static>(
-        &self,
-        sql: &'static str,
-        rows: Vec<(Key, V)>,
-    ) -> StoreResult<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let account = self.account;
-        self.write(rows.len(), move |connection| {
-            let mut statement = connection.prepare_cached(sql)?;
-            for (key, value) in &rows {
-                statement.execute(params![account, &key[..], value.as_ref()])?;
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    /// The value at (account, address).
-    async fn get_at(&self, sql: &'static str, address: &str) -> StoreResult<Option<Vec<u8>>> {
-        let (account, key) = (self.account, pack(address));
-        self.read(move |connection| {
-            connection
-                .prepare_cached(sql)?
-                .query_row(params![account, &key[..]], |row| row.get(0))
-                .optional()
-        })
-        .await
-    }
-
-    /// Runs a statement on (account, address).
-    async fn run_at(&self, sql: &'static str, address: &str) -> StoreResult<()> {
-        let (account, key) = (self.account, pack(address));
-        self.write(1, move |connection| {
-            connection
-                .prepare_cached(sql)?
-                .execute(params![account, &key[..]])
-                .map(drop)
-        })
-        .await
-    }
-
     /// The value at (account, id).
     async fn get_by_id(&self, sql: &'static str, id: u32) -> StoreResult<Option<Vec<u8>>> {
         let (account, id) = (self.account, signed(id));
@@ -134,21 +78,21 @@ fn any_in(
 #[cfg_attr(not(target_arch = "wasm32"), async_trait)]
 impl SignalStore for SqliteStore {
     async fn put_identity(&self, address: &str, key: [u8; 32]) -> StoreResult<()> {
-        self.put_at(PUT_IDENTITY, address, &key).await
+        self.put_value(PUT_IDENTITY, &[address], &key).await
     }
 
     async fn put_identities_batch(&self, identities: &[(Arc<str>, [u8; 32])]) -> StoreResult<()> {
         let rows = identities
             .iter()
-            .map(|(address, key)| (pack(address), *key));
-        self.put_all_at(PUT_IDENTITY, rows.collect()).await
+            .map(|(address, key)| (vec![pack(address)], *key));
+        self.put_values(PUT_IDENTITY, rows.collect()).await
     }
 
     async fn load_identity(&self, address: &str) -> StoreResult<Option<[u8; 32]>> {
         let found = self
-            .get_at(
+            .get_value(
                 "SELECT key FROM identities WHERE account = ?1 AND address = ?2",
-                address,
+                &[address],
             )
             .await?;
         found
@@ -158,38 +102,38 @@ impl SignalStore for SqliteStore {
     }
 
     async fn delete_identity(&self, address: &str) -> StoreResult<()> {
-        self.run_at(
+        self.run(
             "DELETE FROM identities WHERE account = ?1 AND address = ?2",
-            address,
+            &[address],
         )
         .await
     }
 
     async fn get_session(&self, address: &str) -> StoreResult<Option<Bytes>> {
         let found = self
-            .get_at(
+            .get_value(
                 "SELECT record FROM sessions WHERE account = ?1 AND address = ?2",
-                address,
+                &[address],
             )
             .await?;
         Ok(found.map(Bytes::from))
     }
 
     async fn put_session(&self, address: &str, session: &[u8]) -> StoreResult<()> {
-        self.put_at(PUT_SESSION, address, session).await
+        self.put_value(PUT_SESSION, &[address], session).await
     }
 
     async fn put_sessions_batch(&self, sessions: &[(Arc<str>, Bytes)]) -> StoreResult<()> {
         let rows = sessions
             .iter()
-            .map(|(address, record)| (pack(address), record.clone()));
-        self.put_all_at(PUT_SESSION, rows.collect()).await
+            .map(|(address, record)| (vec![pack(address)], record.clone()));
+        self.put_values(PUT_SESSION, rows.collect()).await
     }
 
     async fn delete_session(&self, address: &str) -> StoreResult<()> {
-        self.run_at(
+        self.run(
             "DELETE FROM sessions WHERE account = ?1 AND address = ?2",
-            address,
+            &[address],
         )
         .await
     }
@@ -354,28 +298,28 @@ impl SignalStore for SqliteStore {
     }
 
     async fn put_sender_key(&self, address: &str, record: &[u8]) -> StoreResult<()> {
-        self.put_at(PUT_SENDER_KEY, address, record).await
+        self.put_value(PUT_SENDER_KEY, &[address], record).await
     }
 
     async fn put_sender_keys_batch(&self, sender_keys: &[(Arc<str>, Bytes)]) -> StoreResult<()> {
         let rows = sender_keys
             .iter()
-            .map(|(address, record)| (pack(address), record.clone()));
-        self.put_all_at(PUT_SENDER_KEY, rows.collect()).await
+            .map(|(address, record)| (vec![pack(address)], record.clone()));
+        self.put_values(PUT_SENDER_KEY, rows.collect()).await
     }
 
     async fn get_sender_key(&self, address: &str) -> StoreResult<Option<Vec<u8>>> {
-        self.get_at(
+        self.get_value(
             "SELECT record FROM sender_keys WHERE account = ?1 AND address = ?2",
-            address,
+            &[address],
         )
         .await
     }
 
     async fn delete_sender_key(&self, address: &str) -> StoreResult<()> {
-        self.run_at(
+        self.run(
             "DELETE FROM sender_keys WHERE account = ?1 AND address = ?2",
-            address,
+            &[address],
         )
         .await
     }
