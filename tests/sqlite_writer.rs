@@ -207,6 +207,70 @@ fn holder() {
     say("gone");
 }
 
+/// A snapshot is the store of one moment, however busy it is, and is whole or not there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_is_taken_of_a_busy_store_and_is_whole_or_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    store.create().await.unwrap();
+    store
+        .put_msg_secrets((0..5000).map(|n| secret(0, n)).collect())
+        .await
+        .unwrap();
+    let busy = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for batch in 1u32.. {
+                store
+                    .put_msg_secrets((0..10).map(|n| secret(batch, n)).collect())
+                    .await
+                    .unwrap();
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    for name in ["one", "two", "three"] {
+        store.snapshot_db(name, None).await.unwrap();
+    }
+    busy.abort();
+    let snapshots = || -> Vec<_> {
+        std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.to_str().unwrap().contains(".snapshot-"))
+            .collect()
+    };
+    let taken = snapshots();
+    assert_eq!(taken.len(), 3, "{taken:?}");
+    for path in taken {
+        let file = rusqlite::Connection::open(path).unwrap();
+        // Ten rows a batch, whole batches only.
+        let torn: u32 = file
+            .query_row(
+                "SELECT count(*) FROM (SELECT chat FROM msg_secrets GROUP BY chat
+                 HAVING count(*) NOT IN (10, 5000))",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        assert_eq!(torn, 0);
+    }
+
+    // Its content can't be written: nothing of it stays.
+    let now = wacore::time::now_secs();
+    for second in now - 1..now + 60 {
+        let name = format!("w.db.snapshot-{second}-four.json");
+        std::fs::write(folder.path().join(name), "taken").unwrap();
+    }
+    assert!(store.snapshot_db("four", Some(b"content")).await.is_err());
+    let left = snapshots();
+    let databases = left
+        .iter()
+        .filter(|path| path.extension().is_none_or(|end| end != "json"));
+    assert_eq!(databases.count(), 3);
+}
+
 /// Two processes write to one file at once, and nothing of either is lost.
 #[tokio::test]
 async fn two_processes_write_to_one_file() {

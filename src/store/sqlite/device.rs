@@ -1,7 +1,10 @@
 //! The device, snapshots, and what the store costs.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, backup, params};
@@ -55,6 +58,36 @@ fn file_part(name: &str) -> StoreResult<String> {
         ));
     }
     Ok(part)
+}
+
+/// Copies a database as it is at one moment, beside those who write to it.
+fn copy(source: &Path, target: &Path, patience: Duration) -> StoreResult<()> {
+    let from = Connection::open_with_flags(source, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .map_err(database)?;
+    from.busy_timeout(patience).map_err(database)?;
+    let mut to = Connection::open(target).map_err(database)?;
+    // All pages in one step: between two, a write would make it begin again.
+    let copied = backup::Backup::new(&from, &mut to)
+        .and_then(|copy| copy.step(-1))
+        .map_err(database)?;
+    match copied {
+        backup::StepResult::Done => Ok(()),
+        _ => Err(unfit(
+            "the database could not be read for a snapshot; try again",
+        )),
+    }
+}
+
+fn write_new(path: &Path, content: &[u8]) -> StoreResult<()> {
+    let mut file = private_file::options()
+        .write(true)
+        .create_new(true)
+        .open(path)?;
+    let written = file.write_all(content).and_then(|()| file.sync_all());
+    if written.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    Ok(written?)
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -118,7 +151,7 @@ impl DeviceStore for SqliteStore {
             unfit("a database in memory has no file beside which a snapshot could stand")
         })?;
         let content = extra_content.map(<[u8]>::to_vec);
-        let source = path.to_owned();
+        let (source, patience) = (path.to_owned(), self.shared.options.busy_timeout);
         off_thread("sealed-store-snapshot", move || {
             let beside = |suffix: &str| {
                 let mut file = source.as_os_str().to_owned();
@@ -133,22 +166,15 @@ impl DeviceStore for SqliteStore {
                 .create_new(true)
                 .open(&target)
                 .map_err(|error| StoreError::Database(Box::new(error)))?;
-            let from =
-                Connection::open_with_flags(&source, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
-                    .map_err(database)?;
-            let mut to = Connection::open(&target).map_err(database)?;
-            backup::Backup::new(&from, &mut to)
-                .and_then(|copy| copy.run_to_completion(1024, std::time::Duration::ZERO, None))
-                .map_err(database)?;
-            if let Some(content) = content {
-                use std::io::Write;
-                private_file::options()
-                    .write(true)
-                    .create_new(true)
-                    .open(&extra)?
-                    .write_all(&content)?;
+            let made = copy(&source, &target, patience).and_then(|()| match content {
+                None => Ok(()),
+                Some(content) => write_new(&extra, &content),
+            });
+            if made.is_err() {
+                // Half a snapshot would be taken for a whole one. That it can't be removed is not the error.
+                let _ = fs::remove_file(&target);
             }
-            Ok(())
+            made
         })
         .await
         .unwrap_or_else(|| Err(no_thread()))
