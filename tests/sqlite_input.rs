@@ -125,6 +125,34 @@ async fn a_folder_and_a_path_to_nowhere_are_refused() {
     }
 }
 
+/// Rows in the clear are never sealed over, and a sealed file used in the clear by mistake stays whole.
+#[tokio::test]
+async fn a_plain_store_is_not_taken_for_a_new_sealed_one_nor_the_other_way_round() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = folder.path().join("plain.db");
+    let store = SqliteStore::open(&plain).await.unwrap();
+    store.create().await.unwrap();
+    store.put_session("a@b", b"ratchet").await.unwrap();
+    let refused = open(&plain, &common::raw_key()).await;
+    assert!(matches!(refused, Err(SealError::Occupied)));
+    let session = store.get_session("a@b").await.unwrap();
+    assert_eq!(session.as_deref(), Some(&b"ratchet"[..]));
+
+    let sealed = folder.path().join("sealed.db");
+    let backend = open(&sealed, &common::raw_key()).await.unwrap();
+    backend.create().await.unwrap();
+    let identity = backend.load().await.unwrap().unwrap().identity_key;
+    let mistake = SqliteStore::open(&sealed).await.unwrap();
+    let mut device = mistake.load().await.unwrap().unwrap();
+    device.push_name = "somebody else".into();
+    mistake.save(&device).await.unwrap();
+    drop((backend, mistake));
+    let backend = open(&sealed, &common::raw_key()).await.unwrap();
+    let device = backend.load().await.unwrap().unwrap();
+    assert_eq!(device.identity_key.public_key, identity.public_key);
+    assert_eq!(device.push_name, "");
+}
+
 /// Upstream's client, opened on our file by mistake, is refused by its own migrations: it must not find an
 /// empty store there and pair anew.
 #[tokio::test]
