@@ -45,18 +45,21 @@ pub(super) fn pack(text: &str) -> Key {
 /// The text that [`pack`] gave these bytes for, or `None` where it gives no such bytes.
 pub(super) fn unpack(bytes: &[u8]) -> Option<String> {
     let (kind, rest) = bytes.split_first()?;
-    let text = match *kind {
-        TEXT => str::from_utf8(rest).ok()?.to_owned(),
-        TOKEN => token_text(rest)?,
+    // One spelling only: a row must not be there twice under one name. Of the packed forms every one of the right
+    // length is that spelling; a text is not where it could have been packed.
+    match *kind {
+        TEXT => {
+            let text = str::from_utf8(rest).ok()?;
+            (pack(text)[..] == *bytes).then(|| text.to_owned())
+        }
+        TOKEN => token_text(rest),
         ADDRESS => {
             let (user, whole) = rest.split_first_chunk::<16>()?;
-            format!("{}@{}", token_text(user)?, token_text(whole)?)
+            Some(format!("{}@{}", token_text(user)?, token_text(whole)?))
         }
-        NAME => BASE64URL_NOPAD.encode(rest),
-        _ => return None,
-    };
-    // One spelling only: a row must not be there twice under one name.
-    (pack(&text)[..] == *bytes).then_some(text)
+        NAME => Some(BASE64URL_NOPAD.encode(rest)).filter(|text| text.len() >= LEAST_NAME),
+        _ => None,
+    }
 }
 
 /// The ranges, from inclusive to exclusive, in which every address of `user` lies.
