@@ -1,18 +1,18 @@
 //! A keyring in an SQLite file: the data file itself, or a file of its own.
 
 use std::fmt;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use r2d2_sqlite::SqliteConnectionManager;
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
 use super::{
     KeyringStore, LockGuard, LockMode, MAX_DOCUMENT, Occupied, Revision, StoreFault, StoreFaultKind,
 };
+use crate::error::Opaque;
 use crate::private_file;
 use crate::thread::off_thread;
 
@@ -27,7 +27,8 @@ const WAIT: Duration = Duration::from_secs(10);
 /// How long it waits for readers before it leaves the write-ahead log to the next write.
 const FOLD_WAIT: Duration = Duration::from_secs(1);
 
-type Pool = r2d2::Pool<SqliteConnectionManager>;
+/// A document and its revision, if there is one.
+type Found = Option<(Revision, Vec<u8>)>;
 
 /// Keeps the keyring in an SQLite file.
 ///
@@ -44,7 +45,8 @@ pub struct SqliteKeyring {
 
 struct Shared {
     path: PathBuf,
-    pool: Mutex<Option<Pool>>,
+    /// Made when it is needed.
+    connection: Mutex<Option<Connection>>,
 }
 
 impl SqliteKeyring {
@@ -53,11 +55,12 @@ impl SqliteKeyring {
         Self {
             shared: Arc::new(Shared {
                 path: path.as_ref().to_path_buf(),
-                pool: Mutex::new(None),
+                connection: Mutex::new(None),
             }),
         }
     }
 
+    /// Runs `work` on a thread of its own: it waits for the disk, or for others.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Shared) -> Result<T, StoreFault> + Send + 'static,
@@ -75,36 +78,33 @@ impl SqliteKeyring {
 }
 
 impl Shared {
-    fn connection(&self) -> Result<r2d2::PooledConnection<SqliteConnectionManager>, StoreFault> {
-        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        let pool = match &*pool {
-            Some(pool) => pool.clone(),
-            None => {
-                private_file::create(&self.path).map_err(io)?;
-                let manager = SqliteConnectionManager::file(&self.path).with_init(configure);
-                let made = r2d2::Pool::builder()
-                    .max_size(1)
-                    .thread_pool(crate::thread::of_pools())
-                    .min_idle(Some(0))
-                    // No reaper: its threads would outlive the pool by half a minute.
-                    .max_lifetime(None)
-                    .idle_timeout(None)
-                    .connection_timeout(WAIT)
-                    .error_handler(Box::new(r2d2::NopErrorHandler))
-                    .build_unchecked(manager);
-                migrate(&mut *made.get().map_err(no_connection)?)?;
-                pool.insert(made).clone()
-            }
-        };
-        pool.get().map_err(no_connection)
+    fn held(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn get(&self, name: &str) -> Result<Option<(Revision, Vec<u8>)>, StoreFault> {
-        if !exists(&self.path)? {
-            return Ok(None);
+    /// Reads a document on the caller's thread, which takes microseconds. `None` if another connection, or
+    /// another call, is in the way.
+    fn get_now(&self, name: &str) -> Option<Result<Found, StoreFault>> {
+        let mut held = match self.connection.try_lock() {
+            Ok(held) => held,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        match self.get(&mut held, Duration::ZERO, name) {
+            Err(fault) if is_contention(&fault) => None,
+            answer => Some(answer),
         }
-        let connection = self.connection_for_reading()?;
-        let Some(connection) = connection else {
+    }
+
+    fn get(
+        &self,
+        held: &mut Option<Connection>,
+        wait: Duration,
+        name: &str,
+    ) -> Result<Found, StoreFault> {
+        let Some(connection) = self.for_reading(held, wait)? else {
             return Ok(None);
         };
         // A planted document of a gigabyte is not read into memory: it is refused for its length alone.
@@ -129,28 +129,43 @@ impl Shared {
             .transpose()
     }
 
-    /// A connection, or `None` if the file holds no keyring yet: reading changes no file.
-    fn connection_for_reading(
+    /// The connection, or `None` if the file holds no keyring yet: reading changes no file.
+    fn for_reading<'a>(
         &self,
-    ) -> Result<Option<r2d2::PooledConnection<SqliteConnectionManager>>, StoreFault> {
-        let opened = self
-            .pool
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some();
-        if !opened {
-            let probe = Connection::open_with_flags(
-                &self.path,
-                rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE
-                    | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX,
-            )
-            .map_err(failed)?;
-            probe.busy_timeout(WAIT).map_err(failed)?;
-            if !has_table(&probe, "sealed_store_keyring")? {
+        held: &'a mut Option<Connection>,
+        wait: Duration,
+    ) -> Result<Option<&'a Connection>, StoreFault> {
+        if !exists(&self.path)? {
+            return Ok(None);
+        }
+        if held.is_none() {
+            let connection = open(&self.path, wait)?;
+            if !has_table(&connection, "sealed_store_keyring")? {
                 return Ok(None);
             }
+            *held = Some(set_up(connection)?);
         }
-        self.connection().map(Some)
+        let connection = held.as_ref();
+        if let Some(connection) = connection {
+            connection.busy_timeout(wait).map_err(failed)?;
+        }
+        Ok(connection)
+    }
+
+    /// The connection, to a file that is made if there is none.
+    fn for_writing<'a>(
+        &self,
+        held: &'a mut Option<Connection>,
+    ) -> Result<&'a mut Connection, StoreFault> {
+        let connection = match held.take() {
+            Some(connection) => connection,
+            None => {
+                private_file::create(&self.path).map_err(io)?;
+                set_up(open(&self.path, WAIT)?)?
+            }
+        };
+        connection.busy_timeout(WAIT).map_err(failed)?;
+        Ok(held.insert(connection))
     }
 
     fn put(
@@ -165,7 +180,8 @@ impl Shared {
         if expected.is_none() {
             private_file::tighten(&self.path).map_err(io)?;
         }
-        let mut connection = self.connection()?;
+        let mut held = self.held();
+        let connection = self.for_writing(&mut held)?;
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(failed)?;
@@ -189,7 +205,7 @@ impl Shared {
             ));
         }
         transaction.commit().map_err(failed)?;
-        fold_log(&connection);
+        fold_log(connection);
         Ok(revision)
     }
 
@@ -197,12 +213,7 @@ impl Shared {
         if !exists(&self.path)? {
             return Ok(Occupied::Unknown);
         }
-        let connection = Connection::open_with_flags(
-            &self.path,
-            rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )
-        .map_err(failed)?;
-        connection.busy_timeout(WAIT).map_err(failed)?;
+        let connection = open(&self.path, WAIT)?;
         let mut statement = connection
             .prepare(
                 "SELECT name FROM sqlite_schema WHERE type = 'table'
@@ -236,10 +247,8 @@ impl Shared {
     }
 
     fn list(&self) -> Result<Vec<String>, StoreFault> {
-        if !exists(&self.path)? {
-            return Ok(Vec::new());
-        }
-        let Some(connection) = self.connection_for_reading()? else {
+        let mut held = self.held();
+        let Some(connection) = self.for_reading(&mut held, WAIT)? else {
             return Ok(Vec::new());
         };
         let mut statement = connection
@@ -267,11 +276,11 @@ impl Shared {
         };
         match taken {
             Ok(()) => Ok(LockGuard::new(HeldFile(file))),
-            Err(TryLockError::WouldBlock) => Err(StoreFault::new(
+            Err(fs::TryLockError::WouldBlock) => Err(StoreFault::new(
                 StoreFaultKind::InUse,
                 "the keyring is in use by another opener; close it there first",
             )),
-            Err(TryLockError::Error(error)) => Err(io(error)),
+            Err(fs::TryLockError::Error(error)) => Err(io(error)),
         }
     }
 }
@@ -283,8 +292,12 @@ struct HeldFile(#[expect(dead_code, reason = "held for its destructor")] File);
 #[cfg_attr(not(target_arch = "wasm32"), async_trait)]
 impl KeyringStore for SqliteKeyring {
     async fn get(&self, name: &str) -> Result<Option<(Revision, Vec<u8>)>, StoreFault> {
+        if let Some(answer) = self.shared.get_now(name) {
+            return answer;
+        }
         let name = name.to_owned();
-        self.run(move |shared| shared.get(&name)).await
+        self.run(move |shared| shared.get(&mut shared.held(), WAIT, &name))
+            .await
     }
 
     async fn put(
@@ -307,15 +320,41 @@ impl KeyringStore for SqliteKeyring {
     }
 
     async fn lock(&self, mode: LockMode) -> Result<LockGuard, StoreFault> {
-        self.run(move |shared| shared.lock(mode)).await
+        // Taken or refused, never waited for.
+        self.shared.lock(mode)
     }
 }
 
-fn configure(connection: &mut Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(WAIT)?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "secure_delete", "ON")?;
-    connection.pragma_update(None, "trusted_schema", "OFF")
+/// A connection to a file that is there.
+fn open(path: &Path, wait: Duration) -> Result<Connection, StoreFault> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(wait).map_err(failed)?;
+    Ok(connection)
+}
+
+/// The settings that a keyring needs, and its tables.
+fn set_up(mut connection: Connection) -> Result<Connection, StoreFault> {
+    let settings = [
+        ("synchronous", "FULL"),
+        ("secure_delete", "ON"),
+        ("trusted_schema", "OFF"),
+    ];
+    for (name, value) in settings {
+        connection
+            .pragma_update(None, name, value)
+            .map_err(failed)?;
+    }
+    migrate(&mut connection)?;
+    Ok(connection)
+}
+
+/// Whether another connection is in the way, and waiting for it can help.
+fn is_contention(fault: &StoreFault) -> bool {
+    std::error::Error::source(fault)
+        .and_then(|source| source.downcast_ref::<Opaque>())
+        .and_then(|hidden| hidden.reveal().downcast_ref())
+        .is_some_and(crate::store::sqlite::is_contention)
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), StoreFault> {
@@ -432,14 +471,6 @@ fn failed(error: rusqlite::Error) -> StoreFault {
         _ => "SQLite could not read or write the keyring's file; check its rights and free space",
     };
     StoreFault::new(kind, advice).with_source(error)
-}
-
-fn no_connection(error: r2d2::Error) -> StoreFault {
-    StoreFault::new(
-        StoreFaultKind::Io,
-        "SQLite could not open the keyring's file; check its path, rights and content",
-    )
-    .with_source(error)
 }
 
 impl fmt::Debug for SqliteKeyring {

@@ -19,7 +19,7 @@ pub(super) fn damaged(what: &str) -> StoreError {
 }
 
 /// Whether another connection is in the way and trying again can help. Judged by the code alone.
-pub(super) fn is_contention(error: &rusqlite::Error) -> bool {
+pub(crate) fn is_contention(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)

@@ -47,6 +47,8 @@ use wacore::store::error::{Result as StoreResult, StoreError};
 
 pub use options::{SqliteOptions, Synchronous, TempStore};
 
+pub(crate) use error::is_contention;
+
 use crate::thread::off_thread;
 use location::Location;
 use writer::Writer;
@@ -149,9 +151,13 @@ impl SqliteStore {
         let Some(readers) = &self.shared.readers else {
             return self.shared.writer.read(work).await;
         };
-        match readers.try_get() {
-            Some(connection) => work(&connection).map_err(error::database),
-            None => self.read_elsewhere(readers, work).await,
+        if let Some(connection) = readers.try_get() {
+            return work(&connection).map_err(error::database);
+        }
+        // Until somebody reads beside a writer, one connection does for both.
+        match self.shared.writer.read_now(work) {
+            Ok(answer) => answer,
+            Err(work) => self.read_elsewhere(readers, work).await,
         }
     }
 

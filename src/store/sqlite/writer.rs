@@ -223,6 +223,18 @@ impl Writer {
         }
     }
 
+    /// Reads on the connection that writes, on the caller's thread, unless somebody uses or waits for it:
+    /// then the work comes back.
+    pub(super) fn read_now<T, F>(&self, work: F) -> Result<Result<T, StoreError>, F>
+    where
+        F: FnOnce(&Connection) -> rusqlite::Result<T>,
+    {
+        match self.shared.idle_connection() {
+            Some(connection) => Ok(work(&connection).map_err(database)),
+            None => Err(work),
+        }
+    }
+
     /// Reads on the connection that writes: what a database in memory has.
     pub(super) async fn read<T: Send + 'static>(
         &self,
@@ -292,17 +304,8 @@ impl Shared {
     where
         F: FnOnce(&Connection) -> rusqlite::Result<T>,
     {
-        let connection = {
-            let Some(queue) = try_lock(&self.queue) else {
-                return Err(work);
-            };
-            if !queue.jobs.is_empty() || queue.closed {
-                return Err(work);
-            }
-            let Some(connection) = try_lock(&self.connection) else {
-                return Err(work);
-            };
-            connection
+        let Some(connection) = self.idle_connection() else {
+            return Err(work);
         };
         match begin(&connection) {
             Ok(()) => {}
@@ -320,6 +323,15 @@ impl Shared {
         drop(connection);
         self.note_changes(changes);
         Ok(answer.map_err(database))
+    }
+
+    /// The connection, if nobody uses it or waits for it.
+    fn idle_connection(&self) -> Option<MutexGuard<'_, Connection>> {
+        let queue = try_lock(&self.queue)?;
+        if !queue.jobs.is_empty() || queue.closed {
+            return None;
+        }
+        try_lock(&self.connection)
     }
 
     /// Has a checkpoint made after every so many rows.

@@ -20,9 +20,10 @@ fn every_connection_waits_for_the_disk_and_overwrites_what_it_erases() {
         let writer = SqliteKeyring::at(path).shared;
         writer.put("keyring", None, b"document").unwrap();
         let reader = SqliteKeyring::at(path).shared;
-        assert!(reader.get("keyring").unwrap().is_some());
+        assert!(reader.get_now("keyring").unwrap().unwrap().is_some());
         for shared in [writer, reader] {
-            let connection = shared.connection().unwrap();
+            let held = shared.held();
+            let connection = held.as_ref().unwrap();
             let setting = |name: &str| -> i64 {
                 let query = connection.pragma_query_value(None, name, |row| row.get(0));
                 query.unwrap()
@@ -47,5 +48,37 @@ fn every_write_leaves_the_log_empty() {
         assert!(length() > 0, "the store writes to its log");
         shared.put("keyring", revision, b"document").unwrap();
         assert_eq!(length(), 0);
+    }
+}
+
+/// The caller's thread is a runtime's: what must be waited for is waited for elsewhere.
+#[test]
+fn a_read_that_another_connection_keeps_waiting_leaves_the_callers_thread() {
+    let (_folder, [(path, _), _]) = files();
+    SqliteKeyring::at(&path)
+        .shared
+        .put("keyring", None, b"document")
+        .unwrap();
+    for opened_before in [false, true] {
+        let keyring = SqliteKeyring::at(&path);
+        let free = || keyring.shared.get_now("keyring");
+        assert!(!opened_before || free().is_some());
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        assert!(free().is_none(), "it would have to wait");
+
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let found = runtime.block_on(async {
+            let (found, ()) = tokio::join!(keyring.get("keyring"), async {
+                other.execute_batch("COMMIT").unwrap();
+            });
+            found.unwrap()
+        });
+        assert_eq!(found, Some((1, b"document".to_vec())));
+        let held = keyring.shared.held();
+        assert!(free().is_none(), "another call has the connection");
+        drop(held);
     }
 }
