@@ -21,10 +21,18 @@ const QUEUED: usize = 1024;
 const SHARED: usize = 256;
 /// Larger writes, in rows, are not made on the caller's thread.
 const INLINE_ROWS: usize = 64;
-/// Rows changed between two checkpoints.
-const CHECKPOINT_ROWS: u64 = 1000;
+/// Pages by which the write-ahead log grows between two checkpoints: as SQLite's own checkpoints have it.
+const CHECKPOINT_PAGES: u32 = 1000;
+/// A log of so many pages is folded in while nobody writes, so that it begins anew: under writes that never
+/// pause it would grow for ever.
+const LONGEST_LOG: u32 = 4 * CHECKPOINT_PAGES;
 /// The first and the longest pause between two tries while another process writes.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
+
+thread_local! {
+    /// Pages in the log after a commit on this thread, which SQLite tells only to a function.
+    static LOG: std::cell::Cell<Option<u32>> = const { std::cell::Cell::new(None) };
+}
 
 /// The only way to write. Its thread ends when it is dropped, after what was queued.
 pub(super) struct Writer {
@@ -51,8 +59,9 @@ struct Queue {
     running: bool,
     /// Whether a checkpoint is due.
     checkpoint: bool,
-    /// [`Connection::total_changes`] at the last checkpoint.
-    changes: u64,
+    /// Pages in the log, and how many there were at the last checkpoint.
+    pages: u32,
+    pages_then: u32,
     closed: bool,
     /// Who waits for the end.
     closers: Vec<oneshot::Sender<()>>,
@@ -152,6 +161,10 @@ impl Writer {
         inline: bool,
         busy_timeout: Duration,
     ) -> Self {
+        connection.wal_hook(Some(|_, pages| {
+            LOG.set(u32::try_from(pages).ok());
+            Ok(())
+        }));
         Self {
             shared: Arc::new(Shared {
                 connection: Mutex::new(connection),
@@ -319,29 +332,31 @@ impl Shared {
         if answer.is_err() {
             rollback(&connection);
         }
-        let changes = connection.total_changes();
+        let pages = LOG.take();
         drop(connection);
-        self.note_changes(changes);
+        if let Some(pages) = pages {
+            self.note_log(pages);
+        }
         Ok(answer.map_err(database))
     }
 
-    /// The connection, if nobody uses it or waits for it.
+    /// The connection, if nobody uses it or waits for it, and the log need not be folded in first.
     fn idle_connection(&self) -> Option<MutexGuard<'_, Connection>> {
         let queue = try_lock(&self.queue)?;
-        if !queue.jobs.is_empty() || queue.closed {
+        if !queue.jobs.is_empty() || queue.closed || queue.pages >= LONGEST_LOG {
             return None;
         }
         try_lock(&self.connection)
     }
 
-    /// Has a checkpoint made after every so many rows.
-    fn note_changes(&self, changes: u64) {
-        if self.checkpoints.is_none() {
-            return;
-        }
+    /// Has a checkpoint made whenever the log has grown by so many pages.
+    fn note_log(&self, pages: u32) {
         let mut queue = lock(&self.queue);
-        if changes.saturating_sub(queue.changes) >= CHECKPOINT_ROWS {
-            queue.changes = changes;
+        queue.pages = pages;
+        // It began anew.
+        queue.pages_then = queue.pages_then.min(pages);
+        if pages - queue.pages_then >= CHECKPOINT_PAGES {
+            queue.pages_then = pages;
             queue.checkpoint = true;
         }
     }
@@ -369,6 +384,7 @@ impl Shared {
                 return;
             }
             let due = std::mem::take(&mut queue.checkpoint);
+            let long = queue.pages >= LONGEST_LOG;
             let count = queue.jobs.len().min(SHARED);
             let jobs: Vec<_> = queue.jobs.drain(..count).collect();
             drop(queue);
@@ -376,6 +392,7 @@ impl Shared {
                 self.make(jobs);
             }
             if due {
+                let _nobody_writes = long.then(|| lock(&self.connection));
                 self.checkpoint(&mut checkpoints, "PASSIVE");
             }
         }
@@ -421,9 +438,11 @@ impl Shared {
                 rollback(&connection);
             }
         }
-        let changes = connection.total_changes();
+        let pages = LOG.take();
         drop(connection);
-        self.note_changes(changes);
+        if let Some(pages) = pages {
+            self.note_log(pages);
+        }
         let rolled_back = not_committed();
         for (number, job) in jobs.into_iter().enumerate() {
             let lost = if number < gone {
