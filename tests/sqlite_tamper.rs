@@ -2,8 +2,8 @@
 //! column that holds bytes is altered, cut and extended, and every row then reads as it was, is refused, or is
 //! absent because its key is another. Never a wrong value, never a panic.
 //!
-//! (Numbers are left alone: what may be done with `has_key` and with times is in the threat model, and holds
-//! here as in upstream's store.)
+//! (Numbers are left alone, and not compared where they lie among bytes, as a message secret's times do: what may
+//! be done with `has_key` and with times is in the threat model, and holds here as in upstream's store.)
 
 mod common;
 
@@ -72,6 +72,14 @@ fn altered(bytes: &[u8]) -> Vec<Vec<u8>> {
     forms
 }
 
+/// An answer without the time that is in the clear in a row's bytes.
+fn without_time(table: Table, answer: &str) -> String {
+    match answer.rsplit_once(", ") {
+        Some((secret, _time)) if table == Table::MsgSecret => secret.to_owned(),
+        _ => answer.to_owned(),
+    }
+}
+
 #[tokio::test]
 async fn no_altered_column_reads_as_something_else() {
     let folder = tempfile::tempdir().unwrap();
@@ -127,8 +135,12 @@ async fn no_altered_column_reads_as_something_else() {
                             assert!(token || whole, "{now}");
                         }
                         Ok(now) => assert_eq!(
-                            now,
-                            *before.as_ref().unwrap(),
+                            now.map(|now| without_time(sample.table, &now)),
+                            before
+                                .as_ref()
+                                .unwrap()
+                                .as_ref()
+                                .map(|before| without_time(sample.table, before)),
                             "{table}.{column}: {sample:?} with {form:?}"
                         ),
                     }

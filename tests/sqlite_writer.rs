@@ -320,3 +320,76 @@ fn writing() {
         say("done");
     });
 }
+
+/// The log must not grow for ever under writes that never pause: its pages are folded in, and it begins anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_stays_short_under_writes_that_never_pause() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path().join("w.db")).await.unwrap();
+    store.create().await.unwrap();
+    let mut longest = 0;
+    for round in 0..20_000u32 {
+        let address = format!("{}:{}@c.us", round.wrapping_mul(2_654_435_761), round);
+        store.put_session(&address, &[7; 2000]).await.unwrap();
+        if round % 100 == 0 {
+            let log = std::fs::metadata(folder.path().join("w.db-wal")).unwrap();
+            longest = longest.max(log.len());
+        }
+    }
+    println!("{longest} bytes at most");
+    // More than 200 MB went through it. Folding begins at 4 MB and holds writers up at 16.
+    assert!(longest < 24_000_000, "{longest}");
+}
+
+/// The secrets of one message are kept together, under each id of its sender, and each goes in its own time.
+#[tokio::test]
+async fn secrets_of_one_message_are_told_apart_by_their_senders() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path().join("w.db")).await.unwrap();
+    store.create().await.unwrap();
+    let of = |sender: &str, secret: u8, expires_at: i64, message_ts: i64| MsgSecretEntry {
+        chat: "chat".into(),
+        sender: sender.into(),
+        msg_id: "id".into(),
+        secret: [secret; 32],
+        expires_at,
+        message_ts,
+    };
+    let get = async |sender: &str| {
+        let found = store.get_msg_secret_with_ts("chat", sender, "id").await;
+        found.unwrap().map(|(secret, time)| (secret[0], time))
+    };
+    let batch = vec![
+        of("lid", 1, 10, 5),
+        of("phone", 2, 0, 6),
+        of("other", 3, 30, 7),
+        // The later one counts, and merges.
+        of("lid", 4, 5, 4),
+    ];
+    assert_eq!(store.put_msg_secrets(batch).await.unwrap(), 4);
+    assert_eq!(get("lid").await, Some((4, 5)));
+    assert_eq!(get("phone").await, Some((2, 6)));
+    assert_eq!(get("other").await, Some((3, 7)));
+    assert_eq!(get("nobody").await, None);
+    // Another message, or another account, is another row.
+    assert_eq!(
+        store.get_msg_secret("chat", "lid", "id2").await.unwrap(),
+        None
+    );
+    let other = store.for_account(2);
+    assert_eq!(
+        other.get_msg_secret("chat", "lid", "id").await.unwrap(),
+        None
+    );
+
+    assert_eq!(store.delete_expired_msg_secrets(9).await.unwrap(), 0);
+    assert_eq!(store.delete_expired_msg_secrets(10).await.unwrap(), 1);
+    assert_eq!(get("lid").await, None);
+    // A later deadline stays, and one that comes after "never" does not count.
+    let batch = vec![of("other", 5, 40, 0), of("phone", 6, 50, 9)];
+    store.put_msg_secrets(batch).await.unwrap();
+    assert_eq!(store.delete_expired_msg_secrets(39).await.unwrap(), 0);
+    assert_eq!(store.delete_expired_msg_secrets(60).await.unwrap(), 1);
+    assert_eq!(get("other").await, None);
+    assert_eq!(get("phone").await, Some((6, 9)));
+}

@@ -142,15 +142,15 @@ CREATE TABLE pending_inbound (
 );
 CREATE INDEX pending_inbound_by_time ON pending_inbound (account, inserted_at);
 
--- No index by deadline: it would hold each row's whole key again and cost a third of a history sync, while
--- what expired is looked for seldom.
+-- Appended, and found by a digest of account, chat and message id: src/store/sqlite/msg_secret.rs says why. No index
+-- by deadline: it would cost a good part of a history sync, while what expired is looked for seldom.
 CREATE TABLE msg_secrets (
+    place INTEGER NOT NULL,
+    place_end INTEGER NOT NULL,
     account INTEGER NOT NULL,
     chat BLOB NOT NULL,
-    sender BLOB NOT NULL,
     message_id BLOB NOT NULL,
-    secret BLOB NOT NULL,
-    expires_at INTEGER NOT NULL,
-    message_ts INTEGER NOT NULL,
-    PRIMARY KEY (account, chat, sender, message_id)
-) WITHOUT ROWID;
+    senders BLOB NOT NULL,
+    first_deadline INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX msg_secrets_by_place ON msg_secrets (place, place_end);

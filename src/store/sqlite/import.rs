@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use super::app_sync::{SYNC_KEY_LEN, write_state};
 use super::error::{database, unfit};
 use super::key::pack;
+use super::msg_secret::{self, Secret};
 use super::{Location, SqliteOptions, SqliteStore, connection, no_thread};
 use crate::thread::off_thread;
 
@@ -117,12 +118,6 @@ const TABLES: &[(&str, &str, &[Holds])] = &[
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         &[Value, Text, Text, Text, Value, Value],
     ),
-    (
-        "SELECT device_id, chat, sender, msg_id, secret, expires_at, message_ts FROM msg_secrets",
-        "INSERT INTO msg_secrets (account, chat, sender, message_id, secret, expires_at, message_ts)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        &[Value, Text, Text, Text, Value, Value, Value],
-    ),
 ];
 
 impl SqliteStore {
@@ -178,6 +173,7 @@ fn copy(from: &Path, into: std::path::PathBuf) -> StoreResult<()> {
     for (select, insert, columns) in TABLES {
         table(&source, &target, select, insert, columns).map_err(database)?;
     }
+    msg_secrets(&source, &target).map_err(database)?;
     sync_keys(&source, &target)?;
     versions(&source, &target)?;
     target.commit().map_err(database)
@@ -239,6 +235,47 @@ fn table(
         insert.raw_execute()?;
     }
     Ok(())
+}
+
+/// Message secrets, some thousands at a time.
+fn msg_secrets(source: &Connection, target: &Connection) -> rusqlite::Result<()> {
+    type Row = (i32, String, String, String, Vec<u8>, i64, i64);
+    fn secret(row: &Row) -> Secret<'_> {
+        let (_, chat, message_id, sender, secret, expires_at, message_ts) = row;
+        Secret {
+            chat,
+            message_id,
+            sender,
+            secret,
+            expires_at: *expires_at,
+            message_ts: *message_ts,
+        }
+    }
+    let mut select = source.prepare(
+        "SELECT device_id, chat, msg_id, sender, secret, expires_at, message_ts FROM msg_secrets
+         ORDER BY device_id",
+    )?;
+    let mut rows = select.query_map([], |row| {
+        Ok((
+            row.get(0)?,
+            row.get(1)?,
+            row.get(2)?,
+            row.get(3)?,
+            row.get(4)?,
+            row.get(5)?,
+            row.get(6)?,
+        ))
+    })?;
+    loop {
+        let some: Vec<Row> = rows.by_ref().take(4096).collect::<Result<_, _>>()?;
+        if some.is_empty() {
+            return Ok(());
+        }
+        for of_one in some.chunk_by(|a, b| a.0 == b.0) {
+            let account = of_one.first().map_or(1, |row| row.0);
+            msg_secret::put(target, account, of_one, secret)?;
+        }
+    }
 }
 
 fn devices(source: &Connection, target: &Connection) -> StoreResult<()> {

@@ -1,22 +1,186 @@
 //! Message secrets.
+//!
+//! A history sync writes many thousands of them under random ids. In a table that is ordered by them each would
+//! dirty a page of its own; so rows are appended, and found by a digest of their key, whose index is a small
+//! part of what an index of the keys would take. The secrets of one message, of which there is one for each id that
+//! its sender is known by, share a row: the client writes and asks for them together, and so does a seal on top.
+
+mod held;
 
 use async_trait::async_trait;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, params};
+use sha2::{Digest, Sha256};
 use wacore::store::error::Result as StoreResult;
 use wacore::store::traits::{MessageSecret, MsgSecretEntry, MsgSecretStore};
 
-use super::SqliteStore;
 use super::key::pack;
+use super::{MANY, SqliteStore};
+use held::{Held, first_deadline, merge};
 
-// The later deadline stays, and 0, which is never, before any; the parent's time is not lost.
 const PUT: &str = "INSERT INTO msg_secrets
-        (account, chat, sender, message_id, secret, expires_at, message_ts)
+        (place, place_end, account, chat, message_id, senders, first_deadline)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-    ON CONFLICT (account, chat, sender, message_id) DO UPDATE SET
-        secret = excluded.secret,
-        expires_at = CASE WHEN expires_at = 0 OR excluded.expires_at = 0 THEN 0
-            ELSE max(expires_at, excluded.expires_at) END,
-        message_ts = max(message_ts, excluded.message_ts)";
+    ON CONFLICT (place, place_end) DO NOTHING";
+const GET: &str = "SELECT senders FROM msg_secrets WHERE place = ?1 AND place_end = ?2";
+const CHANGE: &str = "UPDATE msg_secrets SET senders = ?3, first_deadline = ?4
+    WHERE place = ?1 AND place_end = ?2";
+
+/// Where a message's row is found: half of the SHA-256 of its key.
+type Place = [i64; 2];
+
+/// A secret to be written.
+#[derive(Clone, Copy)]
+pub(super) struct Secret<'a> {
+    pub(super) chat: &'a str,
+    pub(super) message_id: &'a str,
+    pub(super) sender: &'a str,
+    pub(super) secret: &'a [u8],
+    pub(super) expires_at: i64,
+    pub(super) message_ts: i64,
+}
+
+fn of_entry(entry: &MsgSecretEntry) -> Secret<'_> {
+    Secret {
+        chat: &entry.chat,
+        message_id: &entry.msg_id,
+        sender: &entry.sender,
+        secret: &entry.secret,
+        expires_at: entry.expires_at,
+        message_ts: entry.message_ts,
+    }
+}
+
+impl<'a> Secret<'a> {
+    fn held(&self) -> Held<'a> {
+        Held {
+            sender: pack(self.sender),
+            secret: self.secret,
+            expires_at: self.expires_at,
+            message_ts: self.message_ts,
+        }
+    }
+}
+
+fn place(account: i32, chat: &str, message_id: &str) -> Place {
+    let digest = Sha256::new()
+        .chain_update(account.to_le_bytes())
+        // With its length, so that no two keys run together.
+        .chain_update((chat.len() as u64).to_le_bytes())
+        .chain_update(chat)
+        .chain_update(message_id)
+        .finalize();
+    let (halves, _) = digest.as_chunks();
+    let half = |number| halves.get(number).copied().map_or(0, i64::from_le_bytes);
+    [half(0), half(1)]
+}
+
+fn senders(bytes: &[u8]) -> rusqlite::Result<Vec<Held<'_>>> {
+    held::read(bytes).ok_or_else(|| {
+        rusqlite::Error::FromSqlConversionFailure(
+            0,
+            Type::Blob,
+            "it holds no secrets that this store writes; restore the database from a backup".into(),
+        )
+    })
+}
+
+/// Writes `rows`, of each of which `secret` gives the secret; the later one counts.
+pub(super) fn put<T>(
+    connection: &Connection,
+    account: i32,
+    rows: &[T],
+    secret: impl Fn(&T) -> Secret<'_>,
+) -> rusqlite::Result<()> {
+    let mut order: Vec<(Place, &T)> = Vec::with_capacity(rows.len());
+    for row in rows {
+        let Secret {
+            chat, message_id, ..
+        } = secret(row);
+        let place = match order.last() {
+            // The same texts, if they are the same in memory: a message's secrets come together.
+            Some((place, last)) if same(&secret(last), chat, message_id) => *place,
+            _ => place(account, chat, message_id),
+        };
+        order.push((place, row));
+    }
+    // So that the index is gone through once. Stable, as to which of two is the later.
+    order.sort_by_key(|(place, _)| *place);
+    let mut insert = connection.prepare_cached(PUT)?;
+    let mut bytes = Vec::new();
+    for message in order.chunk_by(|(a, _), (b, _)| a == b) {
+        let Some(&([place, end], first)) = message.first() else {
+            continue;
+        };
+        let new = || message.iter().map(|(_, row)| secret(row).held());
+        let Secret {
+            chat, message_id, ..
+        } = secret(first);
+        let mut held = Vec::with_capacity(message.len());
+        new().for_each(|new| merge(&mut held, new));
+        held::write(&held, &mut bytes);
+        let inserted = insert.execute(params![
+            place,
+            end,
+            account,
+            &pack(chat)[..],
+            &pack(message_id)[..],
+            bytes,
+            first_deadline(&held)
+        ])?;
+        if inserted == 0 {
+            let old: Vec<u8> = connection
+                .prepare_cached(GET)?
+                .query_row([place, end], |row| row.get(0))?;
+            let mut held = senders(&old)?;
+            new().for_each(|new| merge(&mut held, new));
+            held::write(&held, &mut bytes);
+            connection.prepare_cached(CHANGE)?.execute(params![
+                place,
+                end,
+                bytes,
+                first_deadline(&held)
+            ])?;
+        }
+    }
+    Ok(())
+}
+
+fn same(last: &Secret<'_>, chat: &str, message_id: &str) -> bool {
+    std::ptr::eq(last.chat, chat) && std::ptr::eq(last.message_id, message_id)
+}
+
+/// Removes what expired by `cutoff`, and says how many secrets went.
+fn sweep(connection: &Connection, account: i32, cutoff: i64) -> rusqlite::Result<u32> {
+    let mut due = connection.prepare_cached(
+        "SELECT place, place_end, senders FROM msg_secrets
+         WHERE account = ?1 AND first_deadline <> 0 AND first_deadline <= ?2",
+    )?;
+    let mut rows = due.query(params![account, cutoff])?;
+    let mut changes = Vec::new();
+    let mut gone = 0;
+    while let Some(row) = rows.next()? {
+        let mut held = senders(row.get_ref(2)?.as_blob()?)?;
+        let before = held.len();
+        held.retain(|held| !held.expired(cutoff));
+        gone += before - held.len();
+        let mut left = Vec::new();
+        held::write(&held, &mut left);
+        changes.push((row.get(0)?, row.get(1)?, left, first_deadline(&held)));
+    }
+    let mut remove =
+        connection.prepare_cached("DELETE FROM msg_secrets WHERE place = ?1 AND place_end = ?2")?;
+    let mut change = connection.prepare_cached(CHANGE)?;
+    for (place, end, left, deadline) in changes {
+        let place: Place = [place, end];
+        if left.is_empty() {
+            remove.execute(place)?;
+        } else {
+            change.execute(params![place[0], place[1], left, deadline])?;
+        }
+    }
+    Ok(u32::try_from(gone).unwrap_or(u32::MAX))
+}
 
 #[deny(clippy::missing_trait_methods)]
 #[cfg_attr(target_arch = "wasm32", async_trait(?Send))]
@@ -46,20 +210,8 @@ impl MsgSecretStore for SqliteStore {
         }
         let account = self.account;
         self.write(entries.len(), move |connection| {
-            let mut statement = connection.prepare_cached(PUT)?;
-            let mut stored = 0;
-            for entry in &entries {
-                stored += statement.execute(params![
-                    account,
-                    &pack(&entry.chat)[..],
-                    &pack(&entry.sender)[..],
-                    &pack(&entry.msg_id)[..],
-                    entry.secret,
-                    entry.expires_at,
-                    entry.message_ts
-                ])?;
-            }
-            Ok(stored)
+            put(connection, account, &entries, of_entry)?;
+            Ok(entries.len())
         })
         .await
     }
@@ -80,28 +232,24 @@ impl MsgSecretStore for SqliteStore {
         sender: &str,
         msg_id: &str,
     ) -> StoreResult<Option<(Vec<u8>, i64)>> {
-        let account = self.account;
-        let (chat, sender, id) = (pack(chat), pack(sender), pack(msg_id));
+        let (place, sender) = (place(self.account, chat, msg_id), pack(sender));
         self.read(move |connection| {
-            connection
-                .prepare_cached(
-                    "SELECT secret, message_ts FROM msg_secrets
-                     WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND message_id = ?4",
-                )?
-                .query_row(params![account, &chat[..], &sender[..], &id[..]], |row| {
-                    Ok((row.get(0)?, row.get(1)?))
-                })
-                .optional()
+            let mut statement = connection.prepare_cached(GET)?;
+            let found = statement.query_row(place, |row| {
+                let held = senders(row.get_ref(0)?.as_blob()?)?;
+                let found = held.into_iter().find(|held| held.sender == sender);
+                Ok(found.map(|held| (held.secret.to_vec(), held.message_ts)))
+            });
+            Ok(found.optional()?.flatten())
         })
         .await
     }
 
     async fn delete_expired_msg_secrets(&self, cutoff_timestamp: i64) -> StoreResult<u32> {
-        self.delete_older(
-            "DELETE FROM msg_secrets
-             WHERE account = ?1 AND expires_at <> 0 AND expires_at <= ?2",
-            cutoff_timestamp,
-        )
+        let account = self.account;
+        self.write(MANY, move |connection| {
+            sweep(connection, account, cutoff_timestamp)
+        })
         .await
     }
 }
