@@ -1,11 +1,12 @@
 //! The main job, end to end, with the real client parts and no network.
 //!
-//! Two accounts in one of upstream's own SQLite files, sealed: they meet (X3DH), talk, join a group
-//! and do the client's bookkeeping; everything is closed, opened again with the passphrase, and they
-//! talk on. Then it shows what is on the disk, beside the same conversation on the same store in the
-//! clear, and searches every file for every address, key and message.
+//! Two accounts in one sealed file: they meet (X3DH), talk, join a group and do the client's
+//! bookkeeping; everything is closed, opened again with the passphrase, and they talk on. Then it
+//! shows what is on the disk, beside the same conversation in upstream's own store in the clear, and
+//! searches every file for every address, key and message.
 //!
-//! `cargo run --release --example quickstart`
+//! `cargo run --release --example quickstart`, on this crate's store; with `-- upstream`, upstream's
+//! own store is what is sealed.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,9 +18,10 @@ use anyhow::{Context, Result, ensure};
 use comfy_table::{Table, presets};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
+use sealed_store::store::sqlite::SqliteStore;
 use sealed_store::{Keyring, Passphrase, SealError, SealedBackend, SqliteKeyring};
 use wacore::store::traits::Backend;
-use whatsapp_rust_sqlite_storage::SqliteStore;
+use whatsapp_rust_sqlite_storage::SqliteStore as UpstreamStore;
 
 mod conversation;
 mod offline;
@@ -40,6 +42,13 @@ const BOB: [&str; 3] = [
     "200000087654321:7@lid",
 ];
 
+/// The store that is sealed.
+#[derive(Clone, Copy)]
+enum Inner {
+    Ours,
+    Upstream,
+}
+
 /// Prints each part of the work with the time it took.
 struct Clock(Instant);
 
@@ -52,6 +61,11 @@ impl Clock {
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    let inner = match std::env::args().nth(1).as_deref() {
+        None => Inner::Ours,
+        Some("upstream") => Inner::Upstream,
+        Some(_) => anyhow::bail!("the only argument is `upstream`"),
+    };
     let folder = tempfile::tempdir()?;
     let (sealed, plain) = (
         folder.path().join("whatsapp.db"),
@@ -64,8 +78,8 @@ async fn main() -> Result<()> {
     let keyring = open_keyring(&sealed, PASSPHRASE).await?;
     clock.done("keyring created, one key derivation (Argon2id)");
     let (alice, bob) = (
-        party(ALICE, sealed_backend(&sealed, 1, &keyring).await?).await?,
-        party(BOB, sealed_backend(&sealed, 2, &keyring).await?).await?,
+        party(ALICE, sealed_backend(inner, &sealed, 1, &keyring).await?).await?,
+        party(BOB, sealed_backend(inner, &sealed, 2, &keyring).await?).await?,
     );
     clock.done("two accounts and their devices created");
     talk(&alice, &bob, &mut secrets, &mut clock).await?;
@@ -77,8 +91,8 @@ async fn main() -> Result<()> {
     let keyring = open_keyring(&sealed, PASSPHRASE).await?;
     clock.done("keyring opened");
     let (alice, bob) = (
-        party(ALICE, sealed_backend(&sealed, 1, &keyring).await?).await?,
-        party(BOB, sealed_backend(&sealed, 2, &keyring).await?).await?,
+        party(ALICE, sealed_backend(inner, &sealed, 1, &keyring).await?).await?,
+        party(BOB, sealed_backend(inner, &sealed, 2, &keyring).await?).await?,
     );
     conversation::verify_bookkeeping(&alice).await?;
     conversation::verify_bookkeeping(&bob).await?;
@@ -118,7 +132,7 @@ async fn main() -> Result<()> {
     let mut known = Secrets::default();
     talk(&alice, &bob, &mut known, &mut clock).await?;
     close(alice, bob).await?;
-    println!("\n{}", rows(&plain, &sealed)?);
+    println!("\n{}", rows(&plain, &sealed, inner)?);
 
     println!("\n5. A search of every file for every address, key and message\n");
     for (path, secrets, expected) in [(&plain, &known, true), (&sealed, &secrets, false)] {
@@ -145,15 +159,28 @@ async fn open_keyring(path: &Path, passphrase: &str) -> Result<Keyring> {
     Ok(Keyring::open_or_create(SqliteKeyring::at(path), &Passphrase::new(passphrase)).await?)
 }
 
-async fn plain_store(path: &Path, device: i32) -> Result<Arc<SqliteStore>> {
+async fn plain_store(path: &Path, device: i32) -> Result<Arc<UpstreamStore>> {
     let path = path.to_str().context("a UTF-8 path")?;
-    Ok(Arc::new(SqliteStore::new_for_device(path, device).await?))
+    Ok(Arc::new(UpstreamStore::new_for_device(path, device).await?))
 }
 
-async fn sealed_backend(path: &Path, device: i32, keyring: &Keyring) -> Result<Arc<dyn Backend>> {
+async fn sealed_backend(
+    inner: Inner,
+    path: &Path,
+    device: i32,
+    keyring: &Keyring,
+) -> Result<Arc<dyn Backend>> {
     let account = keyring.account_or_create(&device.to_string()).await?;
-    let backend = SealedBackend::open(plain_store(path, device).await?, account).await?;
-    Ok(Arc::new(backend))
+    Ok(match inner {
+        // For one account, `sealed_store::open` is all of this in one line.
+        Inner::Ours => {
+            let store = SqliteStore::open(path).await?.for_account(device);
+            Arc::new(SealedBackend::open(Arc::new(store), account).await?)
+        }
+        Inner::Upstream => {
+            Arc::new(SealedBackend::open(plain_store(path, device).await?, account).await?)
+        }
+    })
 }
 
 async fn party(who: [&str; 3], backend: Arc<dyn Backend>) -> Result<Party> {
@@ -181,8 +208,31 @@ async fn talk(alice: &Party, bob: &Party, secrets: &mut Secrets, clock: &mut Clo
     Ok(())
 }
 
+/// Columns of both files that hold the same, upstream's name of it first.
+const COLUMNS: &[[&str; 4]] = &[
+    ["sessions", "address", "sessions", "address"],
+    ["sessions", "record", "sessions", "record"],
+    ["prekeys", "id", "prekeys", "id"],
+    ["prekeys", "key", "prekeys", "record"],
+    ["sender_keys", "address", "sender_keys", "address"],
+    ["lid_pn_mapping", "lid", "lid_mappings", "lid"],
+    ["lid_pn_mapping", "phone_number", "lid_mappings", "phone"],
+    ["lid_pn_mapping", "updated_at", "lid_mappings", "updated_at"],
+    ["tc_tokens", "jid", "tc_tokens", "jid"],
+    ["tc_tokens", "token", "tc_tokens", "token"],
+    ["msg_secrets", "chat", "msg_secrets", "chat"],
+    ["msg_secrets", "secret", "msg_secrets", "senders"],
+    ["sent_messages", "payload", "sent_messages", "payload"],
+    [
+        "device",
+        "push_name",
+        "device",
+        "CAST(json AS TEXT) ->> 'push_name'",
+    ],
+];
+
 /// A few rows of both files, side by side.
-fn rows(plain: &Path, sealed: &Path) -> Result<Table> {
+fn rows(plain: &Path, sealed: &Path, inner: Inner) -> Result<Table> {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED).set_header([
         "table, column",
@@ -190,36 +240,36 @@ fn rows(plain: &Path, sealed: &Path) -> Result<Table> {
         "sealed",
     ]);
     let (plain, sealed) = (Connection::open(plain)?, Connection::open(sealed)?);
-    for (name, column) in [
-        ("sessions", "address"),
-        ("sessions", "record"),
-        ("prekeys", "id"),
-        ("prekeys", "key"),
-        ("sender_keys", "address"),
-        ("lid_pn_mapping", "lid"),
-        ("lid_pn_mapping", "phone_number"),
-        ("lid_pn_mapping", "updated_at"),
-        ("tc_tokens", "jid"),
-        ("tc_tokens", "token"),
-        ("msg_secrets", "chat"),
-        ("msg_secrets", "secret"),
-        ("sent_messages", "payload"),
-        ("device", "push_name"),
-        ("device", "pn"),
-    ] {
-        let filter = match name {
-            "device" => "id = 1",
-            // Not the canary, whose key is no address.
-            "sessions" => "device_id = 1 AND address LIKE '%@%'",
-            _ => "device_id = 1",
+    for [name, column, our_name, our_column] in COLUMNS {
+        // Not the canary, whose key is no address, nor an identity, which is kept among the sessions.
+        let upstream = |connection: &Connection| match *name {
+            "device" => cell(connection, name, column, "id = 1"),
+            "sessions" => cell(
+                connection,
+                name,
+                column,
+                "device_id = 1 AND address LIKE '%@%'",
+            ),
+            _ => cell(connection, name, column, "device_id = 1"),
         };
-        let sql = format!("SELECT {column} FROM {name} WHERE {filter} LIMIT 1");
-        let cell = |connection: &Connection| -> Result<String> {
-            Ok(connection.query_row(&sql, [], |row| Ok(shown(row.get_ref(0)?)))?)
+        let sealed = match (inner, *our_name) {
+            (Inner::Upstream, _) => upstream(&sealed)?,
+            (Inner::Ours, "sessions") => cell(
+                &sealed,
+                our_name,
+                our_column,
+                "account = 1 AND length(address) = 33 AND length(record) > 500",
+            )?,
+            (Inner::Ours, _) => cell(&sealed, our_name, our_column, "account = 1")?,
         };
-        table.add_row([format!("{name}.{column}"), cell(&plain)?, cell(&sealed)?]);
+        table.add_row([format!("{name}.{column}"), upstream(&plain)?, sealed]);
     }
     Ok(table)
+}
+
+fn cell(connection: &Connection, table: &str, column: &str, filter: &str) -> Result<String> {
+    let sql = format!("SELECT {column} FROM {table} WHERE {filter} ORDER BY 1 LIMIT 1");
+    Ok(connection.query_row(&sql, [], |row| Ok(shown(row.get_ref(0)?)))?)
 }
 
 /// A value as a person reads it, cut short.
