@@ -42,13 +42,13 @@ impl Default for SqliteOptions {
 }
 
 impl SqliteOptions {
-    /// Two readers, 15 seconds, [`Synchronous::Normal`], 512 KiB, [`TempStore::Memory`], foreign keys on.
+    /// Two readers, 15 seconds, [`Synchronous::Normal`], 2,048 KiB, [`TempStore::Memory`], foreign keys on.
     pub fn new() -> Self {
         Self {
             readers: 2,
             busy_timeout: Duration::from_secs(15),
             synchronous: Synchronous::Normal,
-            cache_kib: 512,
+            cache_kib: 2048,
             temp_store: TempStore::Memory,
             foreign_keys: true,
         }
@@ -72,7 +72,7 @@ impl SqliteOptions {
         self
     }
 
-    /// The page cache of each connection, in KiB. Default: 512.
+    /// The page cache of each connection, at most, in KiB. Default: 2,048, as SQLite's own is about.
     pub fn cache_size(mut self, kib: u32) -> Self {
         self.cache_kib = kib;
         self
