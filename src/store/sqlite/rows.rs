@@ -65,11 +65,13 @@ impl SqliteStore {
     pub(super) async fn put_values<V: AsRef<[u8]> + Send + 'static>(
         &self,
         sql: &'static str,
-        rows: Vec<(Vec<Key>, V)>,
+        mut rows: Vec<(Vec<Key>, V)>,
     ) -> StoreResult<()> {
         if rows.is_empty() {
             return Ok(());
         }
+        // In the order of their index, so that each of its pages is written once. Stable: the later one counts.
+        rows.sort_by(|(a, _), (b, _)| a.cmp(b));
         let account = self.account;
         self.write(rows.len(), move |connection| {
             let mut statement = connection.prepare_cached(sql)?;
