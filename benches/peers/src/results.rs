@@ -115,12 +115,14 @@ pub fn ratio(a: &[f64], b: &[f64]) -> Option<Spread> {
     Spread::of(a.iter().zip(b).map(|(a, b)| a / b).collect())
 }
 
-/// The middle, and both ends.
+/// The middle, both ends, and the quarters between.
 #[derive(Debug, Clone, Copy)]
 pub struct Spread {
     pub median: f64,
     pub low: f64,
     pub high: f64,
+    /// Half of all values lie between these.
+    pub quarters: [f64; 2],
 }
 
 impl Spread {
@@ -128,13 +130,18 @@ impl Spread {
     pub fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (low, high) = (*values.first()?, *values.last()?);
-        let middle = values.len() / 2;
-        let median = if values.len().is_multiple_of(2) {
-            (values[middle - 1] + values[middle]) / 2.0
-        } else {
-            values[middle]
+        // Between two values in proportion, where a share of them does not fall on one.
+        let share = |share: f64| {
+            let place = share * (values.len() - 1) as f64;
+            let (below, above) = (place.floor() as usize, place.ceil() as usize);
+            values[below] + (values[above] - values[below]) * place.fract()
         };
-        Some(Self { median, low, high })
+        Some(Self {
+            median: share(0.5),
+            low,
+            high,
+            quarters: [share(0.25), share(0.75)],
+        })
     }
 
     /// In a unit of so many.
@@ -143,6 +150,7 @@ impl Spread {
             median: self.median / unit,
             low: self.low / unit,
             high: self.high / unit,
+            quarters: self.quarters.map(|quarter| quarter / unit),
         }
     }
 }

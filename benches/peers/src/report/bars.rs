@@ -27,7 +27,7 @@ pub fn draw(path: &Path, title: &str, axis: &str, categories: &[Category<'_>]) -
     let bars: i32 = categories.iter().map(|(_, bars)| bars.len() as i32).sum();
     let inner = bars * BAR + categories.len() as i32 * GAP;
     let height = TOP + inner + BOTTOM;
-    // Ends of the thin lines far out would press the bars together: what leaves the plot is cut.
+    // Thin lines that go far out would press the bars together: what leaves the plot is cut.
     let most = categories
         .iter()
         .flat_map(|(_, bars)| bars.iter().map(|(_, spread)| spread.median))
@@ -88,10 +88,11 @@ pub fn draw(path: &Path, title: &str, axis: &str, categories: &[Category<'_>]) -
             root.draw(&Rectangle::new(bar, colour(*contestant).filled()))
                 .map_err(failed)?;
             let row = y + BAR / 2;
-            let whisker = vec![(x(spread.low), row), (x(spread.high), row)];
+            let [from, to] = spread.quarters;
+            let whisker = vec![(x(from), row), (x(to), row)];
             root.draw(&PathElement::new(whisker, RGBColor(60, 60, 60)))
                 .map_err(failed)?;
-            let at = x(spread.high.max(spread.median)) + 6;
+            let at = x(to) + 6;
             write(&figure(spread.median), text(13, HPos::Left), (at, row))?;
             y += BAR;
         }

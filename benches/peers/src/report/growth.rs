@@ -60,6 +60,7 @@ pub fn draw(results: &Results, path: &Path) -> Result<()> {
         let mut chart = ChartBuilder::on(panel)
             .caption(title, (FONT, 20))
             .margin(12)
+            .margin_right(36)
             .x_label_area_size(44)
             .y_label_area_size(58)
             .build_cartesian_2d((first..last).log_scale(), 0.0..most * 1.1)

@@ -285,9 +285,12 @@ fn judged(ratio: Option<Spread>, limit: &str, is_met: impl Fn(f64) -> bool) -> S
 }
 
 fn spread(spread: Option<Spread>) -> String {
-    spread.map_or("–".into(), |Spread { median, low, high }| {
-        format!("{median:.2} ({low:.2}–{high:.2})")
-    })
+    spread.map_or(
+        "–".into(),
+        |Spread {
+             median, low, high, ..
+         }| { format!("{median:.2} ({low:.2}–{high:.2})") },
+    )
 }
 
 /// Three digits that count.

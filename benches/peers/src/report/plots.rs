@@ -39,9 +39,7 @@ pub fn draw(results: &Results, folder: &Path) -> Result<()> {
             [Group::Concurrent] => (groups[0].unit().0, "more is better"),
             _ => (groups[0].unit().0, "less is better"),
         };
-        let axis = format!(
-            "{unit}, median ({better}; the thin line runs from the lowest to the highest round)"
-        );
+        let axis = format!("{unit}, median ({better}; half of the rounds lie on the thin line)");
         bars::draw(&folder.join(file), title, &axis, &categories)?;
     }
     growth::draw(results, &folder.join("growth.svg"))
