@@ -25,6 +25,8 @@ use wacore::store::traits::Backend;
 
 pub use restore::{RawRow, Restored};
 pub(crate) use rows::Sealer;
+#[cfg(feature = "testing")]
+pub(crate) use rows::SignalTable;
 
 use crate::audit::{self, AuditEvent, id_text};
 use crate::error::SealError;

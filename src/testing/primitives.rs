@@ -5,7 +5,7 @@ use crate::error::SealError;
 use crate::keyring::Account;
 use crate::options::SealOptions;
 use crate::record::{Nonce, Place, Table};
-use crate::sealed::Sealer;
+use crate::sealed::{Sealer, SignalTable};
 use crate::secret;
 
 /// Seals records and makes tokens with an account's keys, without a store.
@@ -43,6 +43,20 @@ impl Primitives {
                 clear: &[],
             };
             sealer.seal(place, &[address.as_bytes()], record, &nonce)
+        })
+    }
+
+    /// Opens a record of [`Self::seal`]: all that reading one session costs beside its token.
+    ///
+    /// # Errors
+    /// If the keyring is not open, and if the record is damaged or another one's.
+    pub fn open(&self, key: &str, address: &str, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.account.with_keys(|keys| {
+            let sealer = Sealer {
+                keys,
+                options: &self.options,
+            };
+            sealer.open_address(SignalTable::Session, key, address, sealed)
         })
     }
 

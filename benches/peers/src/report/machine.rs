@@ -1,0 +1,156 @@
+//! The machine, and the versions of what was measured.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::contestant::{Contestant, Linked};
+use crate::driver::Programs;
+
+/// What this program was built from.
+const LOCK: &str = include_str!("../../Cargo.lock");
+/// The crates whose versions a reader wants to know.
+const CRATES: [&str; 10] = [
+    "sealed-store",
+    "whatsapp-rust-sqlite-storage",
+    "wacore",
+    "diesel",
+    "rusqlite",
+    "libsqlite3-sys",
+    "tokio",
+    "aes-gcm",
+    "matrix-sdk-store-encryption",
+    "ring",
+];
+
+/// Everything that figures depend on.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Machine {
+    pub date: String,
+    pub command: String,
+    pub commit: String,
+    pub cpu: String,
+    pub cores: usize,
+    pub memory_gib: f64,
+    pub kernel: String,
+    pub filesystem: String,
+    pub rustc: String,
+    /// Names and versions.
+    pub crates: Vec<(String, String)>,
+    pub sqlite: String,
+    pub sqlite_of_sqlcipher: String,
+    pub sqlcipher: String,
+    /// How much the machine had to do besides, before and after.
+    pub load: [String; 2],
+}
+
+impl Machine {
+    /// This one, with `folder` on the disk that is measured.
+    pub fn find(folder: &Path) -> Result<Self> {
+        let cpu = std::fs::read_to_string("/proc/cpuinfo")?;
+        let memory = std::fs::read_to_string("/proc/meminfo")?;
+        let memory: f64 = field(&memory, "MemTotal")
+            .trim_end_matches(" kB")
+            .parse()
+            .context("the memory's size")?;
+        Ok(Self {
+            date: output("date", &["-u", "+%Y-%m-%d"]),
+            command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
+            commit: output("git", &["describe", "--always", "--dirty"]),
+            cpu: field(&cpu, "model name"),
+            cores: std::thread::available_parallelism()?.get(),
+            memory_gib: memory / 1024.0 / 1024.0,
+            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")?
+                .trim()
+                .to_owned(),
+            filesystem: filesystem(&folder.canonicalize()?)?,
+            rustc: output("rustc", &["-V"]),
+            crates: CRATES
+                .iter()
+                .map(|name| ((*name).to_owned(), locked(name)))
+                .collect(),
+            sqlite: String::new(),
+            sqlite_of_sqlcipher: String::new(),
+            sqlcipher: String::new(),
+            load: [load(), String::new()],
+        })
+    }
+
+    /// Asks both programs which SQLite they are linked to.
+    pub fn linked(&mut self, programs: &Programs, folder: &Path) -> Result<()> {
+        let ask = |contestant| -> Result<Linked> {
+            let mut worker = programs.start(contestant, folder)?;
+            let linked = worker.linked()?;
+            worker.end()?;
+            Ok(linked)
+        };
+        self.sqlite = ask(Contestant::Upstream)?.sqlite;
+        let other = ask(Contestant::Sqlcipher)?;
+        self.sqlite_of_sqlcipher = other.sqlite;
+        self.sqlcipher = other.sqlcipher.context("that program has no SQLCipher")?;
+        Ok(())
+    }
+
+    /// Notes what is known only at the end.
+    pub fn finish(&mut self) {
+        self.load[1] = load();
+    }
+}
+
+/// The value of the first line `name : value`.
+fn field(text: &str, name: &str) -> String {
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(key, _)| key.trim() == name)
+        .map_or_else(|| "unknown".into(), |(_, value)| value.trim().to_owned())
+}
+
+fn output(program: &str, arguments: &[&str]) -> String {
+    Command::new(program)
+        .args(arguments)
+        .output()
+        .ok()
+        .filter(|output| output.status.success())
+        .and_then(|output| String::from_utf8(output.stdout).ok())
+        .map_or_else(|| "unknown".into(), |text| text.trim().to_owned())
+}
+
+fn load() -> String {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split(' ').take(3).collect::<Vec<_>>().join(" ")
+}
+
+/// The kind of the file system that `folder` is on, and its device.
+fn filesystem(folder: &Path) -> Result<String> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+    let found = mounts
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split(' ');
+            Some((words.next()?, words.next()?, words.next()?))
+        })
+        .filter(|(_, place, _)| folder.starts_with(place))
+        .max_by_key(|(_, place, _)| place.len());
+    Ok(found.map_or_else(
+        || "unknown".into(),
+        |(device, _, kind)| format!("{kind} on {device}"),
+    ))
+}
+
+/// The version of a crate in the lock file.
+fn locked(name: &str) -> String {
+    LOCK.split("[[package]]")
+        .find(|package| {
+            package
+                .lines()
+                .any(|line| line == format!("name = \"{name}\""))
+        })
+        .and_then(|package| {
+            package
+                .lines()
+                .find_map(|line| line.strip_prefix("version = "))
+        })
+        .map_or_else(|| "?".into(), |version| version.replace('"', ""))
+}
