@@ -115,6 +115,12 @@ impl Child {
         rest
     }
 
+    /// Waits for its end: whether it was a success, and what it said last.
+    pub fn ended(mut self) -> (bool, Vec<String>) {
+        let rest = std::iter::from_fn(|| self.next()).collect();
+        (self.process.wait().expect("it ends").success(), rest)
+    }
+
     /// Waits for its end, which must be a success, and gives what it said last.
     pub fn finish(mut self) -> Vec<String> {
         let rest: Vec<_> = std::iter::from_fn(|| self.next()).collect();
