@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use wacore::store::error::StoreError;
 
-use super::error::{database, unfit};
+use super::error::{advised, database, unfit};
 use super::location::Location;
 use super::options::{SqliteOptions, Synchronous, TempStore};
 use crate::private_file;
@@ -73,7 +73,7 @@ pub(super) fn configure_reader(
 
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .map_err(|error| StoreError::Connection(Box::new(error)))
+        .map_err(|error| StoreError::Connection(advised(error)))
 }
 
 fn configure(connection: &Connection, options: &SqliteOptions) -> Result<(), StoreError> {
@@ -149,7 +149,7 @@ fn check(connection: &Connection) -> Result<(), StoreError> {
 
 /// Applies what is missing, all or nothing.
 fn migrate(connection: &Connection) -> Result<(), StoreError> {
-    let failed = |error| StoreError::Migration(Box::new(error));
+    let failed = |error| StoreError::Migration(advised(error));
     if version(connection).map_err(failed)? == MIGRATIONS.len() {
         return Ok(());
     }

@@ -45,6 +45,7 @@ use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OpenFlags};
 use wacore::store::error::{Result as StoreResult, StoreError};
 
+pub use error::{SqliteFault, SqliteFaultKind};
 pub use options::{SqliteOptions, Synchronous, TempStore};
 
 use crate::thread::off_thread;
@@ -179,7 +180,8 @@ impl SqliteStore {
             let _turn = turn;
             let connection = readers
                 .get()
-                .map_err(|error| StoreError::Connection(Box::new(error)))?;
+                // Its own error says no more than SQLite's does, and may hold the path.
+                .map_err(|_| StoreError::Connection(Box::new(SqliteFault::NO_CONNECTION)))?;
             work(&connection).map_err(error::database)
         };
         off_thread("sealed-store-reader", read)

@@ -13,7 +13,7 @@ use futures_channel::oneshot;
 use rusqlite::{Connection, OpenFlags};
 use wacore::store::error::StoreError;
 
-use super::error::{database, is_contention, unfit};
+use super::error::{SqliteFault, database, is_contention, unfit};
 
 /// Writes that may wait in the queue; more callers wait outside of it.
 const QUEUED: usize = 1024;
@@ -119,6 +119,9 @@ fn closed() -> StoreError {
 
 /// An error that several writes share, for one of them.
 fn again(error: &StoreError) -> StoreError {
+    if let Some(fault) = SqliteFault::of(error) {
+        return StoreError::Database(Box::new(*fault));
+    }
     let source = std::error::Error::source(error)
         .and_then(|source| source.downcast_ref::<rusqlite::Error>());
     match source {
