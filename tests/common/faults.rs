@@ -7,11 +7,11 @@ use std::sync::OnceLock;
 
 /// What happens to which calls.
 #[derive(Clone, Copy, Debug)]
-pub struct Fault {
+pub struct Fault<'a> {
     /// `pwrite`, `fsync`, `ftruncate` or `any` of them.
-    pub calls: &'static str,
+    pub calls: &'a str,
     /// The number of an error, or `kill`; `half+` before it for a write that is made by half first.
-    pub how: &'static str,
+    pub how: &'a str,
     /// The first and the last call that it happens to, from 1; the last is 0 for ever.
     pub at: (u64, u64),
 }
@@ -44,7 +44,7 @@ fn library() -> &'static Path {
 }
 
 /// Has `fault` happen in the command's process.
-pub fn inject(command: &mut Command, fault: Fault) {
+pub fn inject(command: &mut Command, fault: Fault<'_>) {
     let Fault { calls, how, at } = fault;
     command.env("LD_PRELOAD", library()).env(
         "SEALED_STORE_FAULT",

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use wacore::store::error::Result as StoreResult;
+use wacore::store::error::{Result as StoreResult, StoreError};
 use wacore::store::traits::{Backend, MsgSecretEntry, PendingInboundKey, PendingInboundRow};
 
 /// Places of one kind that a task writes in turn.
@@ -147,8 +147,8 @@ impl Place {
                 rows.resize(PREKEYS as usize, None);
             }
             Kind::Device => {
-                let device = store.load().await?.expect("the device is gone");
-                rows.push(device.push_name.parse().ok());
+                let device = store.load().await?;
+                rows.push(device.and_then(|device| device.push_name.parse().ok()));
             }
         }
         assert!(
@@ -218,7 +218,10 @@ impl Write {
                 store.store_prekeys_batch(&rows, false).await
             }
             (Kind::Device, Some(n)) => {
-                let mut device = store.load().await?.expect("the device is gone");
+                // Where it could not be made there is none.
+                let Some(mut device) = store.load().await? else {
+                    return Err(StoreError::DeviceNotFound(1));
+                };
                 device.push_name = n.to_string();
                 store.save(&device).await
             }

@@ -46,9 +46,7 @@ pub(super) fn open_writer(
                 "others can write the database's file or folder: they can replace it"
             );
         }
-        connection
-            .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
-            .map_err(database)?;
+        keep_log(&connection)?;
         // Checkpoints wait for the disk: they are made on a thread of their own.
         connection
             .pragma_update(None, "wal_autocheckpoint", 0)
@@ -59,6 +57,27 @@ pub(super) fn open_writer(
     // From here on waiting is done outside of SQLite, where it holds up nobody.
     connection.busy_timeout(Duration::ZERO).map_err(database)?;
     Ok(connection)
+}
+
+/// Gives the database a write-ahead log. Where that fails SQLite says so late or not at all, and goes on without:
+/// readers would be in the way of commits then.
+fn keep_log(connection: &Connection) -> Result<(), StoreError> {
+    let mode = || -> rusqlite::Result<String> {
+        let mut statement = connection.prepare("PRAGMA journal_mode = WAL")?;
+        let mut rows = statement.query([])?;
+        let mut mode = String::new();
+        // To the end: the change is committed after the row that tells it.
+        while let Some(row) = rows.next()? {
+            mode = row.get(0)?;
+        }
+        Ok(mode)
+    };
+    if mode().map_err(database)? != "wal" {
+        return Err(unfit(
+            "the database can't have a write-ahead log there; put it on a local disk",
+        ));
+    }
+    Ok(())
 }
 
 /// A connection that reads.
