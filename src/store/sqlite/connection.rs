@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use wacore::store::error::StoreError;
 
-use super::error::{advised, database, unfit};
+use super::error::{SqliteFault, advised, database, unfit};
 use super::location::Location;
 use super::options::{SqliteOptions, Synchronous, TempStore};
 use crate::private_file;
@@ -33,6 +33,10 @@ pub(super) fn open_writer(
             open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?
         }
     };
+    // SQLite opens for reading what it can't write, and would make files beside it for that.
+    if connection.is_readonly("main").map_err(database)? {
+        return Err(StoreError::Connection(Box::new(SqliteFault::READ_ONLY)));
+    }
     // The first statement reads the file: what is no database says so here. Others may be making it.
     connection
         .busy_timeout(options.busy_timeout)

@@ -46,6 +46,12 @@ impl SqliteFault {
         code: None,
     };
 
+    /// SQLite opened the file for reading only.
+    pub(super) const READ_ONLY: Self = Self {
+        kind: SqliteFaultKind::ReadOnly,
+        code: None,
+    };
+
     /// The fault inside an error, if it is one of these.
     #[must_use]
     pub fn of(error: &StoreError) -> Option<&Self> {
