@@ -29,8 +29,11 @@ async fn opened(path: &Path, how: &str) -> Result<Arc<dyn Backend>, StoreError> 
     })
 }
 
+/// A file: its name, its bytes, its mode, and when it was changed.
+type File = (String, Vec<u8>, u32, (i64, i64));
+
 /// Everything about the files of a folder that a change would show in.
-fn state(folder: &Path) -> Vec<(String, Vec<u8>, u32, (i64, i64))> {
+fn state(folder: &Path) -> Vec<File> {
     let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
     let mut files: Vec<_> = entries
         .map(|entry| {
