@@ -37,12 +37,21 @@ pub enum SqliteFaultKind {
     CannotOpen,
     /// The file is no database, or a damaged one.
     Damaged,
+    /// A file was replaced, removed or emptied while the store was open. What was written shortly before is lost
+    /// with it, and nothing more is read or written.
+    Replaced,
 }
 
 impl SqliteFault {
     /// A connection that reads could not be made in time.
     pub(super) const NO_CONNECTION: Self = Self {
         kind: SqliteFaultKind::CannotOpen,
+        code: None,
+    };
+
+    /// Other files are there than those that were opened.
+    pub(super) const REPLACED: Self = Self {
+        kind: SqliteFaultKind::Replaced,
         code: None,
     };
 
@@ -85,6 +94,10 @@ impl fmt::Display for SqliteFault {
             SqliteFaultKind::CannotOpen => {
                 "the database's files can't be opened or made; check the path, the rights of file and folder, and \
                  the number of open files"
+            }
+            SqliteFaultKind::Replaced => {
+                "the database's files were replaced, removed or emptied while they were open, and what was written \
+                 since may be lost; close the store, see to it that the right files are there, and open it again"
             }
             SqliteFaultKind::Damaged => {
                 "the file is no database, or a damaged one; check the path, or restore a backup"
