@@ -37,7 +37,10 @@ async fn opened(path: &Path, how: &str) -> Result<Arc<dyn Backend>, StoreError> 
     })
 }
 
-static OUTCOMES: Mutex<Vec<(u64, u64, Result<(), StoreError>)>> = Mutex::new(Vec::new());
+/// A write, by its task and number, and what became of it.
+type Outcome = (u64, u64, Result<(), StoreError>);
+
+static OUTCOMES: Mutex<Vec<Outcome>> = Mutex::new(Vec::new());
 
 fn note(task: u64, n: u64, result: Result<(), StoreError>) {
     OUTCOMES.lock().unwrap().push((task, n, result));
