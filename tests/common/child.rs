@@ -2,7 +2,7 @@
 //! unless [`JOB`] is set, and says what it did in lines that begin with `@ `.
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write};
 use std::process::{self, Command, Stdio};
 
 /// What the helper is to do.
@@ -31,22 +31,54 @@ pub fn hear() -> String {
 /// A running child.
 pub struct Child {
     process: process::Child,
-    output: BufReader<process::ChildStdout>,
+    output: BufReader<PipeReader>,
+}
+
+/// What runs the test `helper` of this binary, alone, with this job: through `wrapper`, if there is one, which is a
+/// program and its arguments.
+pub fn command(wrapper: &[&str], helper: &str, job: &[&str]) -> Command {
+    let binary = std::env::current_exe().expect("a test has a binary");
+    let mut command = match wrapper {
+        [] => Command::new(binary),
+        [program, arguments @ ..] => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(binary);
+            command
+        }
+    };
+    command
+        .args(["--exact", helper, "--nocapture"])
+        .env(JOB, job.join("\n"));
+    command
 }
 
 impl Child {
     /// Runs the test `helper` of this binary, alone, with this job.
     pub fn run(helper: &str, job: &[&str]) -> Self {
-        let binary = std::env::current_exe().expect("a test has a binary");
-        let mut process = Command::new(binary)
-            .args(["--exact", helper, "--nocapture"])
-            .env(JOB, job.join("\n"))
+        Self::start(command(&[], helper, job))
+    }
+
+    /// Starts what [`command`] made.
+    pub fn start(command: Command) -> Self {
+        Self::start_on(command).0
+    }
+
+    /// As [`Child::start`], and gives the pipe on which it speaks as well: who writes there is heard between what it
+    /// says. While the pipe is kept, [`Child::next`] waits also once the child has ended.
+    pub fn start_on(mut command: Command) -> (Self, PipeWriter) {
+        let (output, pipe) = std::io::pipe().expect("a pipe is made");
+        let process = command
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdout(pipe.try_clone().expect("a pipe has two ends"))
             .spawn()
             .expect("a child starts");
-        let output = BufReader::new(process.stdout.take().expect("its output is piped"));
-        Self { process, output }
+        let output = BufReader::new(output);
+        (Self { process, output }, pipe)
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// The next thing that it says; `None` once it has ended.
@@ -83,11 +115,26 @@ impl Child {
         rest
     }
 
+    /// Waits for its end: whether it was a success, and what it said last.
+    pub fn ended(mut self) -> (bool, Vec<String>) {
+        let rest = std::iter::from_fn(|| self.next()).collect();
+        (self.process.wait().expect("it ends").success(), rest)
+    }
+
     /// Waits for its end, which must be a success, and gives what it said last.
     pub fn finish(mut self) -> Vec<String> {
         let rest: Vec<_> = std::iter::from_fn(|| self.next()).collect();
         let status = self.process.wait().expect("it ends");
         assert!(status.success(), "the child failed after saying {rest:?}");
         rest
+    }
+}
+
+/// A test that fails leaves no process behind: one that stands still would do so for good.
+impl Drop for Child {
+    fn drop(&mut self) {
+        // It has ended, mostly.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }

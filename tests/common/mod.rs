@@ -101,3 +101,11 @@ pub async fn file_keyring(path: &Path) -> Keyring {
         .await
         .expect("the keyring opens")
 }
+
+/// What SQLite's own check says of the file: `ok`, or what is wrong.
+pub fn integrity(path: &Path) -> String {
+    rusqlite::Connection::open(path)
+        .expect("the file opens")
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .expect("the file is checked")
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use wacore::store::error::StoreError;
 
-use super::error::{database, unfit};
+use super::error::{SqliteFault, advised, database, unfit};
 use super::location::Location;
 use super::options::{SqliteOptions, Synchronous, TempStore};
 use crate::private_file;
@@ -33,6 +33,10 @@ pub(super) fn open_writer(
             open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?
         }
     };
+    // SQLite opens for reading what it can't write, and would make files beside it for that.
+    if connection.is_readonly("main").map_err(database)? {
+        return Err(StoreError::Connection(Box::new(SqliteFault::READ_ONLY)));
+    }
     // The first statement reads the file: what is no database says so here. Others may be making it.
     connection
         .busy_timeout(options.busy_timeout)
@@ -46,9 +50,7 @@ pub(super) fn open_writer(
                 "others can write the database's file or folder: they can replace it"
             );
         }
-        connection
-            .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
-            .map_err(database)?;
+        keep_log(&connection)?;
         // Checkpoints wait for the disk: they are made on a thread of their own.
         connection
             .pragma_update(None, "wal_autocheckpoint", 0)
@@ -59,6 +61,27 @@ pub(super) fn open_writer(
     // From here on waiting is done outside of SQLite, where it holds up nobody.
     connection.busy_timeout(Duration::ZERO).map_err(database)?;
     Ok(connection)
+}
+
+/// Gives the database a write-ahead log. Where that fails SQLite says so late or not at all, and goes on without:
+/// readers would be in the way of commits then.
+fn keep_log(connection: &Connection) -> Result<(), StoreError> {
+    let mode = || -> rusqlite::Result<String> {
+        let mut statement = connection.prepare("PRAGMA journal_mode = WAL")?;
+        let mut rows = statement.query([])?;
+        let mut mode = String::new();
+        // To the end: the change is committed after the row that tells it.
+        while let Some(row) = rows.next()? {
+            mode = row.get(0)?;
+        }
+        Ok(mode)
+    };
+    if mode().map_err(database)? != "wal" {
+        return Err(unfit(
+            "the database can't have a write-ahead log there; put it on a local disk",
+        ));
+    }
+    Ok(())
 }
 
 /// A connection that reads.
@@ -73,7 +96,7 @@ pub(super) fn configure_reader(
 
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .map_err(|error| StoreError::Connection(Box::new(error)))
+        .map_err(|error| StoreError::Connection(advised(error)))
 }
 
 fn configure(connection: &Connection, options: &SqliteOptions) -> Result<(), StoreError> {
@@ -149,7 +172,7 @@ fn check(connection: &Connection) -> Result<(), StoreError> {
 
 /// Applies what is missing, all or nothing.
 fn migrate(connection: &Connection) -> Result<(), StoreError> {
-    let failed = |error| StoreError::Migration(Box::new(error));
+    let failed = |error| StoreError::Migration(advised(error));
     if version(connection).map_err(failed)? == MIGRATIONS.len() {
         return Ok(());
     }

@@ -152,7 +152,8 @@ impl DeviceStore for SqliteStore {
         })?;
         let content = extra_content.map(<[u8]>::to_vec);
         let (source, patience) = (path.to_owned(), self.shared.options.busy_timeout);
-        off_thread("sealed-store-snapshot", move || {
+        let files = self.shared.files.clone();
+        let taken = off_thread("sealed-store-snapshot", move || {
             let beside = |suffix: &str| {
                 let mut file = source.as_os_str().to_owned();
                 file.push(suffix);
@@ -166,18 +167,21 @@ impl DeviceStore for SqliteStore {
                 .create_new(true)
                 .open(&target)
                 .map_err(|error| StoreError::Database(Box::new(error)))?;
-            let made = copy(&source, &target, patience).and_then(|()| match content {
-                None => Ok(()),
-                Some(content) => write_new(&extra, &content),
-            });
+            let made = copy(&source, &target, patience)
+                // It reads on a connection of its own, which may have found another database.
+                .and_then(|()| files.map_or(Ok(()), |files| files.check()))
+                .and_then(|()| match content {
+                    None => Ok(()),
+                    Some(content) => write_new(&extra, &content),
+                });
             if made.is_err() {
                 // Half a snapshot would be taken for a whole one. That it can't be removed is not the error.
                 let _ = fs::remove_file(&target);
             }
             made
-        })
-        .await
-        .unwrap_or_else(|| Err(no_thread()))
+        });
+        self.guarded(async { taken.await.unwrap_or_else(|| Err(no_thread())) })
+            .await
     }
 
     async fn resource_report(&self) -> StorageResourceReport {

@@ -18,7 +18,7 @@ use wacore::store::error::{Result as StoreResult, StoreError};
 use zeroize::Zeroizing;
 
 use super::app_sync::{SYNC_KEY_LEN, write_state};
-use super::error::{database, unfit};
+use super::error::{advised, database, unfit};
 use super::key::pack;
 use super::msg_secret::{self, Secret};
 use super::{Location, SqliteOptions, SqliteStore, connection, no_thread};
@@ -147,7 +147,7 @@ impl SqliteStore {
 fn copy(from: &Path, into: std::path::PathBuf) -> StoreResult<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let source = Connection::open_with_flags(from, flags)
-        .map_err(|error| StoreError::Connection(Box::new(error)))?;
+        .map_err(|error| StoreError::Connection(advised(error)))?;
     source
         .busy_timeout(SqliteOptions::new().busy_timeout)
         .map_err(database)?;

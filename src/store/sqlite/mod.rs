@@ -25,6 +25,7 @@ mod connection;
 mod device;
 mod device_lists;
 mod error;
+mod files;
 mod import;
 mod key;
 mod location;
@@ -45,17 +46,25 @@ use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OpenFlags};
 use wacore::store::error::{Result as StoreResult, StoreError};
 
+pub use error::{SqliteFault, SqliteFaultKind};
 pub use options::{SqliteOptions, Synchronous, TempStore};
 
 pub(crate) use error::is_contention;
 
 use crate::thread::off_thread;
+use files::Files;
 use location::Location;
 use writer::Writer;
 
 type Readers = r2d2::Pool<SqliteConnectionManager>;
 
 /// A store of one account in an SQLite file. Cheap to clone; clones share everything.
+///
+/// If the file, its log (`-wal`) or their index (`-shm`) is replaced or removed while the store is open, or the file is
+/// emptied, what was written since is lost with the old ones. The store looks for that when it is called, at most every
+/// 100 ms, after an error, with each connection that it makes, with each checkpoint, and at [`SqliteStore::close`]; from
+/// then on everything fails with [`SqliteFaultKind::Replaced`]. Bytes that another program writes into the same file
+/// are not noticed, and on Windows, where open files can't be replaced, nothing is looked for.
 #[derive(Clone)]
 pub struct SqliteStore {
     shared: Arc<Shared>,
@@ -68,6 +77,8 @@ struct Shared {
     writer: Writer,
     /// None in memory, where only the connection that writes sees anything.
     readers: Option<Readers>,
+    /// None in memory.
+    files: Option<Arc<Files>>,
     /// One turn for each connection that reads: no more threads than that are at it.
     turns: Arc<async_lock::Semaphore>,
 }
@@ -129,9 +140,24 @@ impl SqliteStore {
     /// clones and accounts. Without it the same happens when the last clone is dropped, but nobody waits.
     ///
     /// # Errors
-    /// [`StoreError::InvalidConfig`] if it is closed already.
+    /// [`StoreError::InvalidConfig`] if it is closed already; [`SqliteFaultKind::Replaced`] if its last writes went
+    /// into files that are no longer there.
     pub async fn close(&self) -> StoreResult<()> {
         self.shared.writer.close().await
+    }
+
+    /// Fails where other files are there than those that were opened: looked at now and then, and after an error,
+    /// which may come of it.
+    async fn guarded<T>(&self, call: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
+        let Some(files) = &self.shared.files else {
+            return call.await;
+        };
+        files.check_sometimes()?;
+        let result = call.await;
+        if result.is_err() {
+            files.check()?;
+        }
+        result
     }
 
     /// Makes a write of about `rows` rows: whole or not at all, committed when it returns.
@@ -140,7 +166,7 @@ impl SqliteStore {
         rows: usize,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> StoreResult<T> {
-        self.shared.writer.write(rows, work).await
+        self.guarded(self.shared.writer.write(rows, work)).await
     }
 
     /// Reads a row or two, on the caller's thread if a connection is free.
@@ -151,14 +177,18 @@ impl SqliteStore {
         let Some(readers) = &self.shared.readers else {
             return self.shared.writer.read(work).await;
         };
-        if let Some(connection) = readers.try_get() {
-            return work(&connection).map_err(error::database);
-        }
-        // Until somebody reads beside a writer, one connection does for both.
-        match self.shared.writer.read_now(work) {
-            Ok(answer) => answer,
-            Err(work) => self.read_elsewhere(readers, work).await,
-        }
+        self.guarded(async {
+            if let Some(connection) = readers.try_get() {
+                self.shared.noted()?;
+                return work(&connection).map_err(error::database);
+            }
+            // Until somebody reads beside a writer, one connection does for both.
+            match self.shared.writer.read_now(work) {
+                Ok(answer) => answer,
+                Err(work) => self.read_elsewhere(readers, work).await,
+            }
+        })
+        .await
     }
 
     /// Reads many rows, on a thread of its own.
@@ -167,7 +197,7 @@ impl SqliteStore {
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> StoreResult<T> {
         match &self.shared.readers {
-            Some(readers) => self.read_elsewhere(readers, work).await,
+            Some(readers) => self.guarded(self.read_elsewhere(readers, work)).await,
             None => self.shared.writer.read(work).await,
         }
     }
@@ -180,12 +210,19 @@ impl SqliteStore {
     ) -> StoreResult<T> {
         let turn = self.shared.turns.acquire_arc().await;
         let readers = readers.clone();
+        let files = self.shared.files.clone();
         let read = move || {
             // Held until the thread is done, also where the caller lost interest.
             let _turn = turn;
-            let connection = readers
-                .get()
-                .map_err(|error| StoreError::Connection(Box::new(error)))?;
+            // Before, for a file that is gone would be tried for until the time is up; and after, for a new connection
+            // may have found other files.
+            let files = files.as_deref();
+            files.map_or(Ok(()), Files::check)?;
+            let connection = readers.get();
+            files.map_or(Ok(()), Files::noted)?;
+            // Its own error says no more than SQLite's does, and may hold the path.
+            let connection = connection
+                .map_err(|_| StoreError::Connection(Box::new(SqliteFault::NO_CONNECTION)))?;
             work(&connection).map_err(error::database)
         };
         off_thread("sealed-store-reader", read)
@@ -195,14 +232,34 @@ impl SqliteStore {
 }
 
 impl Shared {
+    /// Fails once other files were found: a connection that was made meanwhile may be to those.
+    fn noted(&self) -> StoreResult<()> {
+        self.files.as_ref().map_or(Ok(()), |files| files.noted())
+    }
+
     fn open(location: Location, options: SqliteOptions) -> StoreResult<Self> {
+        // More connections are made later, when the process may be in another folder.
+        let location = match location {
+            Location::File(path) => {
+                Location::File(std::path::absolute(path).map_err(StoreError::Io)?)
+            }
+            Location::Memory => Location::Memory,
+        };
+        let before = location.path().and_then(Files::at);
         let writer = connection::open_writer(&location, &options)?;
-        let (mut checkpoints, mut readers) = (None, None);
+        let (mut files, mut readers) = (None, None);
         if let Location::File(path) = &location {
+            let opened = Arc::new(Files::opened(path, before)?);
+            files = Some(Arc::clone(&opened));
             let of_readers = options.clone();
             let manager = SqliteConnectionManager::file(path)
                 .with_flags(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-                .with_init(move |connection| connection::configure_reader(connection, &of_readers));
+                .with_init(move |connection| {
+                    connection::configure_reader(connection, &of_readers)?;
+                    // The pool would try again and again; whoever takes the connection is told.
+                    let _ = opened.check_new(connection);
+                    Ok(())
+                });
             // Connections are made when they are needed: a store that is opened to write one row has none.
             let pool = r2d2::Pool::builder()
                 .max_size(options.readers)
@@ -216,12 +273,12 @@ impl Shared {
                 .error_handler(Box::new(r2d2::NopErrorHandler))
                 .build_unchecked(manager);
             readers = Some(pool);
-            checkpoints = Some(path.clone());
         }
         // A commit that waits for the disk is not made on a caller's thread.
         let inline = options.synchronous != Synchronous::Full;
         Ok(Self {
-            writer: Writer::new(writer, checkpoints, inline, options.busy_timeout),
+            writer: Writer::new(writer, files.clone(), inline, options.busy_timeout),
+            files,
             turns: Arc::new(async_lock::Semaphore::new(options.readers as usize)),
             location,
             options,

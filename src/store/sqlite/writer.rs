@@ -5,7 +5,6 @@
 //! queued write belongs to the thread, and one on the caller's thread has no await in it.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,8 @@ use futures_channel::oneshot;
 use rusqlite::{Connection, OpenFlags};
 use wacore::store::error::StoreError;
 
-use super::error::{database, is_contention, unfit};
+use super::error::{SqliteFault, database, is_contention, unfit};
+use super::files::Files;
 
 /// Writes that may wait in the queue; more callers wait outside of it.
 const QUEUED: usize = 1024;
@@ -48,8 +48,8 @@ struct Shared {
     /// Whether commits do not wait for the disk, so that a caller's thread may make them.
     inline: bool,
     busy_timeout: Duration,
-    /// The file, where checkpoints are made on a connection of their own; none in memory.
-    checkpoints: Option<PathBuf>,
+    /// The files, where checkpoints are made on a connection of their own; none in memory.
+    files: Option<Arc<Files>>,
 }
 
 #[derive(Default)]
@@ -128,6 +128,9 @@ fn closed() -> StoreError {
 
 /// An error that several writes share, for one of them.
 fn again(error: &StoreError) -> StoreError {
+    if let Some(fault) = SqliteFault::of(error) {
+        return StoreError::Database(Box::new(*fault));
+    }
     let source = std::error::Error::source(error)
         .and_then(|source| source.downcast_ref::<rusqlite::Error>());
     match source {
@@ -157,7 +160,7 @@ fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
 impl Writer {
     pub(super) fn new(
         connection: Connection,
-        checkpoints: Option<PathBuf>,
+        files: Option<Arc<Files>>,
         inline: bool,
         busy_timeout: Duration,
     ) -> Self {
@@ -173,7 +176,7 @@ impl Writer {
                 places: Arc::new(async_lock::Semaphore::new(QUEUED)),
                 inline,
                 busy_timeout,
-                checkpoints,
+                files,
             }),
         }
     }
@@ -274,7 +277,8 @@ impl Writer {
         }
         // It can't end without an answer; if it did, nothing that was acknowledged is lost.
         let _ = end.await;
-        Ok(())
+        let files = self.shared.files.as_ref();
+        files.map_or(Ok(()), |files| files.check())
     }
 
     pub(super) fn page_count(&self) -> Option<u64> {
@@ -476,14 +480,17 @@ impl Shared {
     /// Folds the log into the database. Readers may keep it from folding everything in, and opening the file
     /// may fail: the next one does it then.
     fn checkpoint(&self, kept: &mut Option<Connection>, how: &str) {
-        let Some(path) = &self.checkpoints else {
+        let Some(files) = &self.files else {
             return;
         };
         if kept.is_none() {
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            *kept = Connection::open_with_flags(path, flags).ok();
+            *kept = Connection::open_with_flags(files.path(), flags).ok();
         }
         if let Some(connection) = kept {
+            if files.check_new(connection).is_err() {
+                return;
+            }
             let sql = format!("PRAGMA wal_checkpoint({how})");
             let _ = connection.query_row(&sql, [], |_| Ok(()));
         }

@@ -15,6 +15,10 @@ fn open(path: &std::path::Path) -> Connection {
     connection
 }
 
+fn files(path: &std::path::Path) -> Arc<Files> {
+    Arc::new(Files::opened(path, None).unwrap())
+}
+
 fn insert(connection: &Connection) -> rusqlite::Result<usize> {
     connection.execute("INSERT INTO t VALUES (1)", [])
 }
@@ -28,7 +32,7 @@ async fn a_dropped_write_keeps_its_place_until_it_is_made() {
     other.execute_batch("CREATE TABLE t (n)").unwrap();
     let writer = Writer::new(
         open(&path),
-        Some(path.clone()),
+        Some(files(&path)),
         true,
         Duration::from_secs(60),
     );
@@ -53,7 +57,12 @@ async fn a_panic_on_the_thread_closes_the_store_and_leaves_nobody_waiting() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.db");
     open(&path).execute_batch("CREATE TABLE t (n)").unwrap();
-    let writer = Writer::new(open(&path), Some(path), true, Duration::from_secs(60));
+    let writer = Writer::new(
+        open(&path),
+        Some(files(&path)),
+        true,
+        Duration::from_secs(60),
+    );
     let failed = writer.write(usize::MAX, |_| -> rusqlite::Result<()> {
         panic!("a mistake of ours")
     });
@@ -71,7 +80,7 @@ async fn a_failed_write_leaves_no_part_of_itself() {
     other.execute_batch("CREATE TABLE t (n)").unwrap();
     let writer = Writer::new(
         open(&path),
-        Some(path.clone()),
+        Some(files(&path)),
         true,
         Duration::from_secs(60),
     );
