@@ -9,10 +9,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_channel::oneshot;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use wacore::store::error::StoreError;
 
-use super::error::{SqliteFault, database, is_contention, unfit};
+use super::error::{SqliteFault, SqliteFaultKind, database, is_contention, unfit};
 use super::files::Files;
 
 /// Writes that may wait in the queue; more callers wait outside of it.
@@ -338,9 +338,8 @@ impl Shared {
         }
         let pages = LOG.take();
         drop(connection);
-        if let Some(pages) = pages {
-            self.note_log(pages);
-        }
+        let full = answer.as_ref().is_err_and(is_full);
+        self.note_log(pages, full);
         Ok(answer.map_err(database))
     }
 
@@ -353,9 +352,12 @@ impl Shared {
         try_lock(&self.connection)
     }
 
-    /// Has a checkpoint made whenever the log has grown by so many pages.
-    fn note_log(&self, pages: u32) {
+    /// Has a checkpoint made whenever the log has grown by so many pages, and when the disk is full: the room
+    /// that the log has is used again then.
+    fn note_log(&self, pages: Option<u32>, full: bool) {
         let mut queue = lock(&self.queue);
+        queue.checkpoint |= full;
+        let Some(pages) = pages else { return };
         queue.pages = pages;
         // It began anew.
         queue.pages_then = queue.pages_then.min(pages);
@@ -409,7 +411,7 @@ impl Shared {
         let alone = jobs.len() == 1;
         // Of the jobs before this one nothing is left: they are told so.
         let mut gone = 0;
-        let mut failed = false;
+        let (mut failed, mut full) = (false, false);
         if lost.is_none() {
             for (number, job) in jobs.iter_mut().enumerate() {
                 let made = alone || connection.execute_batch("SAVEPOINT job").is_ok();
@@ -418,6 +420,7 @@ impl Shared {
                 if connection.is_autocommit() {
                     // The disk is full, or worse: SQLite rolled the whole transaction back.
                     gone = number;
+                    full = true;
                     if begin(&connection).is_err() {
                         break;
                     }
@@ -444,9 +447,11 @@ impl Shared {
         }
         let pages = LOG.take();
         drop(connection);
-        if let Some(pages) = pages {
-            self.note_log(pages);
-        }
+        let kind = lost
+            .as_ref()
+            .and_then(SqliteFault::of)
+            .map(SqliteFault::kind);
+        self.note_log(pages, full || kind == Some(SqliteFaultKind::Full));
         let rolled_back = not_committed();
         for (number, job) in jobs.into_iter().enumerate() {
             let lost = if number < gone {
@@ -495,6 +500,10 @@ impl Shared {
             let _ = connection.query_row(&sql, [], |_| Ok(()));
         }
     }
+}
+
+fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
 fn begin(connection: &Connection) -> rusqlite::Result<()> {
