@@ -141,6 +141,8 @@ impl Linked {
         let sqlcipher = match ask("PRAGMA cipher_version")? {
             None => None,
             Some(version) => {
+                // A connection without a key has no provider yet.
+                connection.execute_batch("PRAGMA key = 'none'")?;
                 let provider = ask("PRAGMA cipher_provider_version")?.unwrap_or_default();
                 Some(format!("{version}, {provider}"))
             }

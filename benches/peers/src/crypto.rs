@@ -256,7 +256,7 @@ impl Run {
                     took += begin.elapsed();
                 }
                 if round > 0 {
-                    found[place].push(took.as_nanos() as f64 / self.calls as f64);
+                    found[place].push((took.as_nanos() as f64 / self.calls as f64).round());
                 }
             }
         }

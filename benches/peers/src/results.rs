@@ -62,7 +62,8 @@ impl Results {
     /// Writes them to `folder`.
     pub fn write(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder)?;
-        let mut text = serde_json::to_string_pretty(self)?;
+        // A line of text for each line of the report.
+        let mut text = serde_json::to_string(self)?.replace("{\"operation\"", "\n{\"operation\"");
         text.push('\n');
         Ok(std::fs::write(folder.join(FILE), text)?)
     }

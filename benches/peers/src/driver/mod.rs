@@ -111,7 +111,7 @@ pub fn run(options: &Options) -> Result<()> {
     } else {
         vec![]
     };
-    machine.finish();
+    machine.finish()?;
     let results = Results {
         scale: options.scale(),
         rounds: options.rounds(),

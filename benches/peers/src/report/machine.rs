@@ -42,8 +42,18 @@ pub struct Machine {
     pub sqlite: String,
     pub sqlite_of_sqlcipher: String,
     pub sqlcipher: String,
-    /// How much the machine had to do besides, before and after.
-    pub load: [String; 2],
+    /// The share of all processors' time that other programs used meanwhile.
+    pub others: f64,
+    #[serde(skip)]
+    begin: Option<Usage>,
+}
+
+/// Processor time in clock ticks since the machine's start.
+#[derive(Debug, Clone, Copy)]
+struct Usage {
+    all: u64,
+    busy: u64,
+    ours: u64,
 }
 
 impl Machine {
@@ -74,7 +84,8 @@ impl Machine {
             sqlite: String::new(),
             sqlite_of_sqlcipher: String::new(),
             sqlcipher: String::new(),
-            load: [load(), String::new()],
+            others: 0.0,
+            begin: Some(Usage::now()?),
         })
     }
 
@@ -93,9 +104,45 @@ impl Machine {
         Ok(())
     }
 
-    /// Notes what is known only at the end.
-    pub fn finish(&mut self) {
-        self.load[1] = load();
+    /// Notes what is known only when all workers have ended.
+    pub fn finish(&mut self) -> Result<()> {
+        let begin = self.begin.context("a run that never began")?;
+        let end = Usage::now()?;
+        let others = (end.busy - begin.busy).saturating_sub(end.ours - begin.ours);
+        self.others = others as f64 / (end.all - begin.all).max(1) as f64;
+        Ok(())
+    }
+
+    /// Whether others used so much that figures are no more than a first look.
+    pub fn was_disturbed(&self) -> bool {
+        const SHARE: f64 = 0.1;
+        self.others > SHARE
+    }
+}
+
+impl Usage {
+    fn now() -> Result<Self> {
+        let numbers = |text: &str| -> Vec<u64> {
+            text.split_whitespace()
+                .filter_map(|word| word.parse().ok())
+                .collect()
+        };
+        // user, nice, system, idle, iowait, irq, softirq, steal
+        let machine = std::fs::read_to_string("/proc/stat")?;
+        let machine = numbers(machine.lines().next().unwrap_or_default());
+        let machine = machine.get(..8).context("/proc/stat has another form")?;
+        let all = machine.iter().sum();
+        // The times of this process and of its children that ended stand twelve words after its name.
+        let own = std::fs::read_to_string("/proc/self/stat")?;
+        let (_, own) = own
+            .rsplit_once(") ")
+            .context("no name in /proc/self/stat")?;
+        let words: Vec<_> = own.split(' ').skip(11).take(4).collect();
+        Ok(Self {
+            all,
+            busy: all - machine[3] - machine[4],
+            ours: numbers(&words.join(" ")).iter().sum(),
+        })
     }
 }
 
@@ -115,11 +162,6 @@ fn output(program: &str, arguments: &[&str]) -> String {
         .filter(|output| output.status.success())
         .and_then(|output| String::from_utf8(output.stdout).ok())
         .map_or_else(|| "unknown".into(), |text| text.trim().to_owned())
-}
-
-fn load() -> String {
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    load.split(' ').take(3).collect::<Vec<_>>().join(" ")
 }
 
 /// The kind of the file system that `folder` is on, and its device.

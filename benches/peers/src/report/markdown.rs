@@ -23,7 +23,13 @@ pub fn page(results: &Results) -> Result<String> {
             "**A quick try with small sizes: these figures are good for nothing else.**\n\n",
         );
     }
+    if results.machine.was_disturbed() {
+        page.push_str(
+            "**Preliminary: the machine had other work to do meanwhile, see below.**\n\n",
+        );
+    }
     page.push_str(INTRODUCTION);
+    page.push_str(&of_targets(results)?);
     page.push_str(&of_machine(&results.machine, results.rounds)?);
     page.push_str(&tables(results)?);
     page.push_str(&of_mix(results.scale)?);
@@ -44,6 +50,40 @@ pub fn tables(results: &Results) -> Result<String> {
     }
     if !results.crypto.is_empty() {
         text.push_str(&of_crypto(&results.crypto)?);
+    }
+    Ok(text)
+}
+
+/// How many targets are met, and which are not.
+fn of_targets(results: &Results) -> Result<String> {
+    let (mut met, mut missed) = (0, vec![]);
+    for group in Group::ALL {
+        for (operation, line) in results.group(group)? {
+            for target in operation.targets() {
+                match line.ratio(Contestant::OursSealed, target.against) {
+                    Some(ratio) if target.is_met(ratio.median) => met += 1,
+                    Some(ratio) => missed.push(format!(
+                        "| {} | {} | {} | {:.3} |",
+                        operation.what,
+                        target.against.name(),
+                        limit(target),
+                        ratio.median
+                    )),
+                    None => (),
+                }
+            }
+        }
+    }
+    let all = met + missed.len();
+    let mut text = format!(
+        "## Targets\n\n{met} of {all} ratios are as the project set out to have them; growth is below.\n\n"
+    );
+    if !missed.is_empty() {
+        writeln!(
+            text,
+            "| missed | against | target | ratio |\n| --- | --- | --- | ---: |\n{}\n",
+            missed.join("\n")
+        )?;
     }
     Ok(text)
 }
@@ -84,8 +124,8 @@ fn of_machine(machine: &Machine, rounds: u64) -> Result<String> {
             format!("tokio, {THREADS} threads, of every contestant's own process"),
         ),
         (
-            "load before and after",
-            format!("{} and {}", machine.load[0], machine.load[1]),
+            "other programs meanwhile",
+            format!("{:.0} % of the processors", machine.others * 100.0),
         ),
     ];
     for (what, value) in rows {
@@ -222,7 +262,7 @@ fn of_crypto(lines: &[CryptoLine]) -> Result<String> {
         return Ok(String::new());
     };
     let mut text = String::from(
-        "## The cryptography alone\n\nMedians, in ns a call; in brackets ours over it.\n\n| |",
+        "## The cryptography alone\n\nMedians, in ns a call, and ours over it (lowest to highest).\n\n| |",
     );
     for (name, _) in &first.rounds {
         write!(text, " {name} |")?;
@@ -232,13 +272,14 @@ fn of_crypto(lines: &[CryptoLine]) -> Result<String> {
         write!(text, "| {} |", line.what)?;
         for (name, _) in &first.rounds {
             let found = line.rounds.iter().find(|(other, _)| other == name);
-            let ours = line.rounds.first();
-            let cell = match (found, ours) {
-                (Some((_, values)), Some((_, ours))) => {
-                    let median = Spread::of(values.clone()).map_or(f64::NAN, |v| v.median);
-                    format!("{median:.0} ({})", spread(ratio(ours, values)))
+            let median = found.and_then(|(_, values)| Spread::of(values.clone()));
+            let ours = line.rounds.first().filter(|(ours, _)| ours != name);
+            let cell = match (median, found, ours) {
+                (Some(median), Some((_, values)), Some((_, ours))) => {
+                    format!("{:.0}; {}", median.median, spread(ratio(ours, values)))
                 }
-                _ => "–".into(),
+                (Some(median), ..) => format!("{:.0}", median.median),
+                (None, ..) => "–".into(),
             };
             write!(text, " {cell} |")?;
         }
@@ -270,10 +311,12 @@ fn verdict(target: Option<&Target>, ratio: Option<Spread>) -> String {
     let Some(target) = target else {
         return String::new();
     };
+    judged(ratio, &limit(target), |ratio| target.is_met(ratio))
+}
+
+fn limit(target: &Target) -> String {
     let sign = if target.at_least { '≥' } else { '≤' };
-    judged(ratio, &format!("{sign} {:.2}", target.limit), |ratio| {
-        target.is_met(ratio)
-    })
+    format!("{sign} {:.2}", target.limit)
 }
 
 fn judged(ratio: Option<Spread>, limit: &str, is_met: impl Fn(f64) -> bool) -> String {
