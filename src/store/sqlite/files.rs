@@ -2,7 +2,7 @@
 //!
 //! SQLite goes on with files that were renamed over or removed: what is written then is in no file that anybody finds,
 //! and a connection that is made later finds another database. Checked wherever a connection is made, with each
-//! checkpoint, at the end, and on calls every [`EVERY`], for asking the system each time would cost a tenth of a write.
+//! checkpoint, after errors, at the end, and on calls every [`EVERY`]: asking the system costs a good part of a write.
 
 use std::io;
 use std::path::{Path, PathBuf};
