@@ -46,7 +46,7 @@ pub async fn open(
     let path = path.as_ref();
     // The store first: a file that is something else is refused before anything is written to it.
     let store = SqliteStore::open(path).await.map_err(SealError::Inner)?;
-    let keyring = Keyring::open_or_create(SqliteKeyring::at(path), provider).await?;
+    let keyring = Keyring::open_or_create(SqliteKeyring::in_store(path, &store), provider).await?;
     let account = keyring.account_or_create(ACCOUNT).await?;
     SealedBackend::open(Arc::new(store), account).await
 }

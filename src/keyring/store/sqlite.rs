@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::{
 };
 use crate::error::Opaque;
 use crate::private_file;
+use crate::store::sqlite::{SqliteStore, WeakStore};
 use crate::thread::off_thread;
 
 /// Numbered migrations, applied in order; the count is the schema's version.
@@ -45,6 +47,10 @@ pub struct SqliteKeyring {
 
 struct Shared {
     path: PathBuf,
+    /// The store in the same file, on whose connection documents are read as long as it is open.
+    store: Option<WeakStore>,
+    /// Whether it was seen that the store's file holds a keyring, which does not change.
+    seen: AtomicBool,
     /// Made when it is needed.
     connection: Mutex<Option<Connection>>,
 }
@@ -52,9 +58,20 @@ struct Shared {
 impl SqliteKeyring {
     /// A keyring in the file at `path`, which is made when a keyring is created in it.
     pub fn at(path: impl AsRef<Path>) -> Self {
+        Self::new(path.as_ref(), None)
+    }
+
+    /// As [`SqliteKeyring::at`], for the file that `store` has open.
+    pub(crate) fn in_store(path: &Path, store: &SqliteStore) -> Self {
+        Self::new(path, Some(store.downgrade()))
+    }
+
+    fn new(path: &Path, store: Option<WeakStore>) -> Self {
         Self {
             shared: Arc::new(Shared {
-                path: path.as_ref().to_path_buf(),
+                path: path.to_path_buf(),
+                store,
+                seen: AtomicBool::new(false),
                 connection: Mutex::new(None),
             }),
         }
@@ -87,6 +104,20 @@ impl Shared {
     /// Reads a document on the caller's thread, which takes microseconds. `None` if another connection, or
     /// another call, is in the way.
     fn get_now(&self, name: &str) -> Option<Result<Found, StoreFault>> {
+        let beside = self.store.as_ref().and_then(|store| {
+            store.read_now(|connection| {
+                if self.seen.load(Ordering::Relaxed) || has_keyring(connection)? {
+                    self.seen.store(true, Ordering::Relaxed);
+                    return document(connection, name);
+                }
+                Ok(None)
+            })
+        });
+        match beside {
+            Some(Err(fault)) if is_contention(&fault) => {}
+            Some(answer) => return Some(answer),
+            None => {}
+        }
         let mut held = match self.connection.try_lock() {
             Ok(held) => held,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -104,29 +135,10 @@ impl Shared {
         wait: Duration,
         name: &str,
     ) -> Result<Found, StoreFault> {
-        let Some(connection) = self.for_reading(held, wait)? else {
-            return Ok(None);
-        };
-        // A planted document of a gigabyte is not read into memory: it is refused for its length alone.
-        connection
-            .query_row(
-                "SELECT revision, CASE WHEN length(document) <= ?2 THEN document ELSE zeroblob(?2 + 1) END
-                 FROM sealed_store_keyring WHERE name = ?1",
-                params![name, MAX_DOCUMENT as i64],
-                |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)),
-            )
-            .optional()
-            .map_err(failed)?
-            .map(|(revision, document)| {
-                let revision = u64::try_from(revision).map_err(|_| {
-                    StoreFault::new(
-                        StoreFaultKind::Corrupt,
-                        "a keyring document has an impossible revision; restore a backup",
-                    )
-                })?;
-                Ok((revision, document))
-            })
-            .transpose()
+        match self.for_reading(held, wait)? {
+            Some(connection) => document(connection, name),
+            None => Ok(None),
+        }
     }
 
     /// The connection, or `None` if the file holds no keyring yet: reading changes no file.
@@ -140,7 +152,7 @@ impl Shared {
         }
         if held.is_none() {
             let connection = open(&self.path, wait)?;
-            if !has_table(&connection, "sealed_store_keyring")? {
+            if !has_keyring(&connection)? {
                 return Ok(None);
             }
             *held = Some(set_up(connection)?);
@@ -357,8 +369,57 @@ fn is_contention(fault: &StoreFault) -> bool {
         .is_some_and(crate::store::sqlite::is_contention)
 }
 
+/// A document, from a file that holds a keyring.
+fn document(connection: &Connection, name: &str) -> Result<Found, StoreFault> {
+    // A planted document of a gigabyte is not read into memory: it is refused for its length alone.
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT revision, CASE WHEN length(document) <= ?2 THEN document ELSE zeroblob(?2 + 1) END
+             FROM sealed_store_keyring WHERE name = ?1",
+        )
+        .map_err(failed)?;
+    statement
+        .query_row(params![name, MAX_DOCUMENT as i64], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
+        })
+        .optional()
+        .map_err(failed)?
+        .map(|(revision, document)| {
+            let revision = u64::try_from(revision).map_err(|_| {
+                StoreFault::new(
+                    StoreFaultKind::Corrupt,
+                    "a keyring document has an impossible revision; restore a backup",
+                )
+            })?;
+            Ok((revision, document))
+        })
+        .transpose()
+}
+
+/// Whether the file holds a keyring; one of a newer version is refused.
+fn has_keyring(connection: &Connection) -> Result<bool, StoreFault> {
+    if !has_table(connection, "sealed_store_keyring")? {
+        return Ok(false);
+    }
+    check_version(version(connection)?).map(|()| true)
+}
+
+fn check_version(version: i64) -> Result<(), StoreFault> {
+    if version > known_version() {
+        return Err(StoreFault::new(
+            StoreFaultKind::NewerSchema,
+            "the keyring's file was written by a newer sealed-store; update this one",
+        ));
+    }
+    Ok(())
+}
+
+fn known_version() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
 fn migrate(connection: &mut Connection) -> Result<(), StoreFault> {
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let known = known_version();
     if has_table(connection, "sealed_store_keyring_schema")? && version(connection)? == known {
         return Ok(());
     }
@@ -372,12 +433,7 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreFault> {
         )
         .map_err(failed)?;
     let applied = version(&transaction)?;
-    if applied > known {
-        return Err(StoreFault::new(
-            StoreFaultKind::NewerSchema,
-            "the keyring's file was written by a newer sealed-store; update this one",
-        ));
-    }
+    check_version(applied)?;
     for (number, sql) in (1i64..).zip(MIGRATIONS) {
         if number > applied {
             transaction.execute_batch(sql).map_err(failed)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use wacore::store::error::StoreError;
 
-use super::error::{SqliteFault, advised, database, unfit};
+use super::error::{SqliteFault, advised, database, is_contended, unfit};
 use super::location::Location;
 use super::options::{SqliteOptions, Synchronous, TempStore};
 use crate::private_file;
@@ -17,32 +17,76 @@ const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/store/0001_table
 /// How many statements a connection keeps prepared: more than there are.
 const STATEMENTS: usize = 128;
 
+/// A longer log takes a while to read.
+const SHORT_LOG: u64 = 1 << 20;
+
+/// As [`open_writer`], if it takes a fraction of a millisecond: the file is there, no other connection is in the way, its
+/// log is short and its schema is up to date.
+pub(super) fn open_writer_now(
+    path: &Path,
+    options: &SqliteOptions,
+) -> Option<Result<Connection, StoreError>> {
+    let length = |path: &Path| std::fs::metadata(path).map(|about| about.len());
+    // The log is beside the file that a link leads to.
+    let mut log = std::fs::canonicalize(path).ok()?.into_os_string();
+    log.push("-wal");
+    if length(path).ok()? == 0 || length(log.as_ref()).is_ok_and(|length| length > SHORT_LOG) {
+        return None;
+    }
+    let ready = || -> Result<Option<Connection>, StoreError> {
+        let (connection, version) = begin_writer(path, Duration::ZERO)?;
+        if version != MIGRATIONS.len() {
+            return Ok(None);
+        }
+        finish_writer(&connection, Some(path), options)?;
+        Ok(Some(connection))
+    };
+    match ready() {
+        Err(error) if is_contended(&error) => None,
+        other => other.transpose(),
+    }
+}
+
 /// The connection that writes, with the schema up to date. A file that is not a store of ours is refused
 /// and stays as it is.
 pub(super) fn open_writer(
     location: &Location,
     options: &SqliteOptions,
 ) -> Result<Connection, StoreError> {
-    let connection = match location {
-        Location::Memory => Connection::open_in_memory().map_err(database)?,
-        Location::File(path) => {
-            if path.is_dir() {
-                return Err(unfit("the database's path is a folder; name a file in it"));
-            }
-            private_file::create(path).map_err(StoreError::Io)?;
-            open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?
-        }
+    let (connection, version) = match location {
+        Location::Memory => (Connection::open_in_memory().map_err(database)?, 0),
+        Location::File(path) => begin_writer(path, options.busy_timeout)?,
     };
+    finish_writer(&connection, location.path(), options)?;
+    if version != MIGRATIONS.len() {
+        migrate(&connection)?;
+    }
+    Ok(connection)
+}
+
+/// A connection to a file that is ours, or nobody's yet, and its schema's version.
+fn begin_writer(path: &Path, wait: Duration) -> Result<(Connection, usize), StoreError> {
+    if path.is_dir() {
+        return Err(unfit("the database's path is a folder; name a file in it"));
+    }
+    private_file::create(path).map_err(StoreError::Io)?;
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // SQLite opens for reading what it can't write, and would make files beside it for that.
     if connection.is_readonly("main").map_err(database)? {
         return Err(StoreError::Connection(Box::new(SqliteFault::READ_ONLY)));
     }
     // The first statement reads the file: what is no database says so here. Others may be making it.
-    connection
-        .busy_timeout(options.busy_timeout)
-        .map_err(database)?;
-    check(&connection)?;
-    if let Location::File(path) = location {
+    connection.busy_timeout(wait).map_err(database)?;
+    let version = check(&connection)?;
+    Ok((connection, version))
+}
+
+fn finish_writer(
+    connection: &Connection,
+    path: Option<&Path>,
+    options: &SqliteOptions,
+) -> Result<(), StoreError> {
+    if let Some(path) = path {
         private_file::tighten(path).map_err(StoreError::Io)?;
         if private_file::others_can_write(path) {
             tracing::warn!(
@@ -50,17 +94,13 @@ pub(super) fn open_writer(
                 "others can write the database's file or folder: they can replace it"
             );
         }
-        keep_log(&connection)?;
+        keep_log(connection)?;
         // Checkpoints wait for the disk: they are made on a thread of their own.
         connection
             .pragma_update(None, "wal_autocheckpoint", 0)
             .map_err(database)?;
     }
-    configure(&connection, options)?;
-    migrate(&connection)?;
-    // From here on waiting is done outside of SQLite, where it holds up nobody.
-    connection.busy_timeout(Duration::ZERO).map_err(database)?;
-    Ok(connection)
+    configure(connection, options)
 }
 
 /// Gives the database a write-ahead log. Where that fails SQLite says so late or not at all, and goes on without:
@@ -140,7 +180,7 @@ fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
 }
 
 /// Refuses what is not an empty database, a keyring's, or a store of ours that this code knows.
-fn check(connection: &Connection) -> Result<(), StoreError> {
+fn check(connection: &Connection) -> Result<usize, StoreError> {
     let version = version(connection).map_err(database)?;
     if version > MIGRATIONS.len() {
         return Err(unfit(
@@ -167,15 +207,12 @@ fn check(connection: &Connection) -> Result<(), StoreError> {
             ));
         }
     }
-    Ok(())
+    Ok(version)
 }
 
 /// Applies what is missing, all or nothing.
 fn migrate(connection: &Connection) -> Result<(), StoreError> {
     let failed = |error| StoreError::Migration(advised(error));
-    if version(connection).map_err(failed)? == MIGRATIONS.len() {
-        return Ok(());
-    }
     let transaction =
         rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
             .map_err(failed)?;

@@ -151,3 +151,10 @@ pub(crate) fn is_contention(error: &rusqlite::Error) -> bool {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
     )
 }
+
+/// As [`is_contention`], of an error that was made into the client's.
+pub(super) fn is_contended(error: &StoreError) -> bool {
+    std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref())
+        .is_some_and(is_contention)
+}

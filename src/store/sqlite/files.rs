@@ -18,7 +18,7 @@ use super::error::SqliteFault;
 const EVERY: Duration = Duration::from_millis(100);
 
 /// Which file is at a path: device and number.
-type Identity = Option<(u64, u64)>;
+pub(super) type Identity = Option<(u64, u64)>;
 
 pub(super) struct Files {
     path: PathBuf,

@@ -40,7 +40,7 @@ mod writer;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OpenFlags};
@@ -69,6 +69,21 @@ type Readers = r2d2::Pool<SqliteConnectionManager>;
 pub struct SqliteStore {
     shared: Arc<Shared>,
     account: i32,
+}
+
+/// A store that may be closed meanwhile: whoever holds this does not keep it open.
+pub(crate) struct WeakStore(Weak<Shared>);
+
+impl WeakStore {
+    /// Reads at once, if the store is open and its connection is free.
+    pub(crate) fn read_now<T>(&self, work: impl FnOnce(&Connection) -> T) -> Option<T> {
+        let shared = self.0.upgrade()?;
+        shared.noted().ok()?;
+        match shared.writer.read_now(|connection| Ok(work(connection))) {
+            Ok(read) => read.ok(),
+            Err(_) => None,
+        }
+    }
 }
 
 struct Shared {
@@ -112,9 +127,12 @@ impl SqliteStore {
     }
 
     async fn open_at(location: Location, options: SqliteOptions) -> StoreResult<Self> {
-        let shared = off_thread("sealed-store-open", move || Shared::open(location, options))
-            .await
-            .unwrap_or_else(|| Err(no_thread()))?;
+        let shared = match Shared::open_now(&location, &options) {
+            Some(opened) => opened?,
+            None => off_thread("sealed-store-open", move || Shared::open(location, options))
+                .await
+                .unwrap_or_else(|| Err(no_thread()))?,
+        };
         Ok(Self {
             shared: Arc::new(shared),
             account: 1,
@@ -128,6 +146,10 @@ impl SqliteStore {
             shared: Arc::clone(&self.shared),
             account,
         }
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakStore {
+        WeakStore(Arc::downgrade(&self.shared))
     }
 
     /// The number of the account.
@@ -237,6 +259,16 @@ impl Shared {
         self.files.as_ref().map_or(Ok(()), |files| files.noted())
     }
 
+    /// Opens on the caller's thread what is opened at once.
+    fn open_now(location: &Location, options: &SqliteOptions) -> Option<StoreResult<Self>> {
+        let path = std::path::absolute(location.path()?).ok()?;
+        let before = Files::at(&path);
+        let writer = connection::open_writer_now(&path, options)?;
+        Some(writer.and_then(|writer| {
+            Self::of_writer(writer, Location::File(path), before, options.clone())
+        }))
+    }
+
     fn open(location: Location, options: SqliteOptions) -> StoreResult<Self> {
         // More connections are made later, when the process may be in another folder.
         let location = match location {
@@ -247,6 +279,20 @@ impl Shared {
         };
         let before = location.path().and_then(Files::at);
         let writer = connection::open_writer(&location, &options)?;
+        Self::of_writer(writer, location, before, options)
+    }
+
+    /// `before`: which file was there before the connection was made.
+    fn of_writer(
+        writer: Connection,
+        location: Location,
+        before: files::Identity,
+        options: SqliteOptions,
+    ) -> StoreResult<Self> {
+        // From here on waiting is done outside of SQLite, where it holds up nobody.
+        writer
+            .busy_timeout(std::time::Duration::ZERO)
+            .map_err(error::database)?;
         let (mut files, mut readers) = (None, None);
         if let Location::File(path) = &location {
             let opened = Arc::new(Files::opened(path, before)?);
