@@ -48,5 +48,7 @@ pub async fn open(
     let store = SqliteStore::open(path).await.map_err(SealError::Inner)?;
     let keyring = Keyring::open_or_create(SqliteKeyring::in_store(path, &store), provider).await?;
     let account = keyring.account_or_create(ACCOUNT).await?;
-    SealedBackend::open(Arc::new(store), account).await
+    let backend = SealedBackend::open(Arc::new(store), account).await?;
+    backend.require_canary().await?;
+    Ok(backend)
 }

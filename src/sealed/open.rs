@@ -190,6 +190,17 @@ impl<B: Backend + ?Sized> SealedBackend<B> {
         }
     }
 
+    /// For a store that takes rows without a device row: if it did not take the canary when it was opened, that was a
+    /// failure. Rows that are written without it would never be opened again.
+    #[cfg(feature = "sqlite")]
+    pub(crate) async fn require_canary(&self) -> Result<(), SealError> {
+        if self.shared.canary_pending.load(Ordering::Acquire) {
+            self.put_canary().await?;
+            self.read_canary().await?;
+        }
+        Ok(())
+    }
+
     async fn put_canary(&self) -> Result<(), SealError> {
         let canary = Canary {
             keyring: self.account().keyring_id(),
