@@ -66,9 +66,12 @@ impl Options {
     fn out(&self) -> Result<PathBuf> {
         let default = if self.quick { TRIED } else { PUBLISHED };
         let out = self.out.clone().unwrap_or_else(|| default.into());
-        let replaces = Results::exist(&out) && Results::read(&out)?.scale == Scale::Full;
+        // Results that another version wrote and this one can't read are somebody's all the same.
+        let published = || {
+            Results::exist(&out) && Results::read(&out).map_or(true, |old| old.scale == Scale::Full)
+        };
         ensure!(
-            !self.quick || !replaces || self.force,
+            !self.quick || self.force || !published(),
             "a try does not replace the results in {}; --force if it shall",
             out.display()
         );
