@@ -4,6 +4,8 @@
 //! A write that was acknowledged is committed. One whose future is dropped is made whole or not at all: a
 //! queued write belongs to the thread, and one on the caller's thread has no await in it.
 
+mod job;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,6 +16,7 @@ use wacore::store::error::StoreError;
 
 use super::error::{SqliteFault, SqliteFaultKind, database, is_contention, unfit};
 use super::files::Files;
+use job::{Job, Write, not_committed};
 
 /// Writes that may wait in the queue; more callers wait outside of it.
 const QUEUED: usize = 1024;
@@ -34,6 +37,15 @@ thread_local! {
     static LOG: std::cell::Cell<Option<u32>> = const { std::cell::Cell::new(None) };
 }
 
+/// The next checkpoint may begin when this is dropped.
+struct Checkpointing<'a>(&'a Shared);
+
+impl Drop for Checkpointing<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.queue).checkpointing = false;
+    }
+}
+
 /// The only way to write. Its thread ends when it is dropped, after what was queued.
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -48,8 +60,10 @@ struct Shared {
     /// Whether commits do not wait for the disk, so that a caller's thread may make them.
     inline: bool,
     busy_timeout: Duration,
-    /// The files, where checkpoints are made on a connection of their own; none in memory.
+    /// The files; none in memory.
     files: Option<Arc<Files>>,
+    /// What checkpoints are made on.
+    checkpoints: Mutex<Option<Connection>>,
 }
 
 #[derive(Default)]
@@ -57,8 +71,9 @@ struct Queue {
     jobs: VecDeque<Box<dyn Job>>,
     /// Whether the thread runs.
     running: bool,
-    /// Whether a checkpoint is due.
+    /// Whether a checkpoint is due, and whether one is being made.
     checkpoint: bool,
+    checkpointing: bool,
     /// Pages in the log, and how many there were at the last checkpoint.
     pages: u32,
     pages_then: u32,
@@ -82,67 +97,8 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// A queued write.
-trait Job: Send {
-    /// Makes the write, and says whether it succeeded.
-    fn run(&mut self, connection: &Connection) -> bool;
-    /// Tells the caller. `lost` says why a write that succeeded was not committed.
-    fn finish(self: Box<Self>, lost: Option<&StoreError>);
-}
-
-struct Write<T, F> {
-    work: Option<F>,
-    outcome: Option<rusqlite::Result<T>>,
-    reply: oneshot::Sender<Result<T, StoreError>>,
-    #[expect(dead_code, reason = "held for its destructor")]
-    place: async_lock::SemaphoreGuardArc,
-}
-
-impl<T, F> Job for Write<T, F>
-where
-    T: Send,
-    F: FnOnce(&Connection) -> rusqlite::Result<T> + Send,
-{
-    fn run(&mut self, connection: &Connection) -> bool {
-        if let Some(work) = self.work.take() {
-            self.outcome = Some(work(connection));
-        }
-        matches!(self.outcome, Some(Ok(_)))
-    }
-
-    fn finish(self: Box<Self>, lost: Option<&StoreError>) {
-        let answer = match (self.outcome, lost) {
-            (Some(Err(error)), _) => Err(database(error)),
-            (Some(Ok(value)), None) => Ok(value),
-            (_, Some(lost)) => Err(again(lost)),
-            (None, None) => Err(not_committed()),
-        };
-        // The receiver is gone when the caller lost interest.
-        let _ = self.reply.send(answer);
-    }
-}
-
 fn closed() -> StoreError {
     unfit("the store is closed; open it again")
-}
-
-/// An error that several writes share, for one of them.
-fn again(error: &StoreError) -> StoreError {
-    if let Some(fault) = SqliteFault::of(error) {
-        return StoreError::Database(Box::new(*fault));
-    }
-    let source = std::error::Error::source(error)
-        .and_then(|source| source.downcast_ref::<rusqlite::Error>());
-    match source {
-        Some(rusqlite::Error::SqliteFailure(code, text)) => {
-            database(rusqlite::Error::SqliteFailure(*code, text.clone()))
-        }
-        _ => not_committed(),
-    }
-}
-
-fn not_committed() -> StoreError {
-    unfit("the write was not made; try again")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -177,6 +133,7 @@ impl Writer {
                 inline,
                 busy_timeout,
                 files,
+                checkpoints: Mutex::new(None),
             }),
         }
     }
@@ -190,7 +147,7 @@ impl Writer {
         let work = if self.shared.inline && rows <= INLINE_ROWS {
             match self.shared.write_now(work) {
                 Ok(answer) => {
-                    self.checkpoint_if_due();
+                    self.shared.checkpoint_if_due();
                     return answer;
                 }
                 Err(work) => work,
@@ -200,12 +157,7 @@ impl Writer {
         };
         let place = self.shared.places.acquire_arc().await;
         let (reply, answer) = oneshot::channel();
-        self.enqueue(Box::new(Write {
-            work: Some(work),
-            outcome: None,
-            reply,
-            place,
-        }))?;
+        self.enqueue(Box::new(Write::new(work, reply, place)))?;
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
@@ -220,23 +172,6 @@ impl Writer {
             return Ok(());
         }
         start(&self.shared, &mut queue)
-    }
-
-    /// Makes a checkpoint, on the thread, if one is due.
-    fn checkpoint_if_due(&self) {
-        // A queue that somebody else has is looked at by him.
-        let Some(mut queue) = try_lock(&self.shared.queue) else {
-            return;
-        };
-        if !queue.checkpoint || queue.closed {
-            return;
-        }
-        if queue.running {
-            self.shared.wake.notify_one();
-        } else {
-            // Without a thread the next write tries again.
-            let _ = start(&self.shared, &mut queue);
-        }
     }
 
     /// Reads on the connection that writes, on the caller's thread, unless somebody uses or waits for it:
@@ -367,13 +302,37 @@ impl Shared {
         }
     }
 
+    /// Has a checkpoint made beside the writes, if one is due: on a thread for this one, which waits for the disk.
+    fn checkpoint_if_due(self: &Arc<Self>) {
+        // A queue that somebody else has is looked at by him.
+        let Some(mut queue) = try_lock(&self.queue) else {
+            return;
+        };
+        if !queue.checkpoint || queue.checkpointing || queue.closed {
+            return;
+        }
+        let long = queue.pages >= LONGEST_LOG;
+        let shared = Arc::clone(self);
+        let started = std::thread::Builder::new()
+            .name("sealed-store-log".into())
+            .spawn(move || {
+                let _checkpointing = Checkpointing(&shared);
+                let _nobody_writes = long.then(|| lock(&shared.connection));
+                shared.checkpoint("PASSIVE");
+            });
+        // Without a thread the next write tries again.
+        if started.is_ok() {
+            queue.checkpoint = false;
+            queue.checkpointing = true;
+        }
+    }
+
     /// The thread: until the store is closed and nothing waits.
-    fn run(&self) {
+    fn run(self: &Arc<Self>) {
         let _ended = Ended(self);
-        let mut checkpoints = None;
         loop {
             let mut queue = lock(&self.queue);
-            while queue.jobs.is_empty() && !queue.checkpoint && !queue.closed {
+            while queue.jobs.is_empty() && !queue.closed {
                 queue = self
                     .wake
                     .wait(queue)
@@ -383,24 +342,17 @@ impl Shared {
                 queue.running = false;
                 let closers = std::mem::take(&mut queue.closers);
                 drop(queue);
-                self.checkpoint(&mut checkpoints, "TRUNCATE");
+                self.checkpoint("TRUNCATE");
                 for closer in closers {
                     let _ = closer.send(());
                 }
                 return;
             }
-            let due = std::mem::take(&mut queue.checkpoint);
-            let long = queue.pages >= LONGEST_LOG;
             let count = queue.jobs.len().min(SHARED);
             let jobs: Vec<_> = queue.jobs.drain(..count).collect();
             drop(queue);
-            if !jobs.is_empty() {
-                self.make(jobs);
-            }
-            if due {
-                let _nobody_writes = long.then(|| lock(&self.connection));
-                self.checkpoint(&mut checkpoints, "PASSIVE");
-            }
+            self.make(jobs);
+            self.checkpoint_if_due();
         }
     }
 
@@ -414,7 +366,7 @@ impl Shared {
         let (mut failed, mut full) = (false, false);
         if lost.is_none() {
             for (number, job) in jobs.iter_mut().enumerate() {
-                let made = alone || connection.execute_batch("SAVEPOINT job").is_ok();
+                let made = alone || run(&connection, "SAVEPOINT job").is_ok();
                 let made = made && job.run(&connection);
                 failed = !made;
                 if connection.is_autocommit() {
@@ -425,12 +377,12 @@ impl Shared {
                         break;
                     }
                 } else if !alone {
-                    let end = if made {
-                        "RELEASE job"
+                    let back = if made {
+                        Ok(())
                     } else {
-                        "ROLLBACK TO job; RELEASE job"
+                        run(&connection, "ROLLBACK TO job")
                     };
-                    if let Err(error) = connection.execute_batch(end) {
+                    if let Err(error) = back.and_then(|()| run(&connection, "RELEASE job")) {
                         // What a failed write left behind must not be committed with the others.
                         lost = Some(database(error));
                         break;
@@ -484,15 +436,16 @@ impl Shared {
 
     /// Folds the log into the database. Readers may keep it from folding everything in, and opening the file
     /// may fail: the next one does it then.
-    fn checkpoint(&self, kept: &mut Option<Connection>, how: &str) {
+    fn checkpoint(&self, how: &str) {
         let Some(files) = &self.files else {
             return;
         };
+        let mut kept = lock(&self.checkpoints);
         if kept.is_none() {
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             *kept = Connection::open_with_flags(files.path(), flags).ok();
         }
-        if let Some(connection) = kept {
+        if let Some(connection) = &*kept {
             if files.check_new(connection).is_err() {
                 return;
             }
@@ -507,13 +460,15 @@ fn is_full(error: &rusqlite::Error) -> bool {
 }
 
 fn begin(connection: &Connection) -> rusqlite::Result<()> {
-    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    Ok(())
+    run(connection, "BEGIN IMMEDIATE")
 }
 
 fn commit(connection: &Connection) -> rusqlite::Result<()> {
-    connection.prepare_cached("COMMIT")?.execute([])?;
-    Ok(())
+    run(connection, "COMMIT")
+}
+
+fn run(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
 }
 
 fn rollback(connection: &Connection) {
