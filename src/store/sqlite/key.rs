@@ -31,7 +31,9 @@ pub(super) fn pack(text: &str) -> Key {
     if let Some(token) = token(text) {
         return joined(TOKEN, &[&token]);
     }
-    if let Some((user, whole)) = text.split_once('@')
+    // Of this length only: a name is longer, and not searched.
+    if text.len() == 2 * TOKEN_LEN + 1
+        && let Some((user, whole)) = text.split_once('@')
         && let (Some(user), Some(whole)) = (token(user), token(whole))
     {
         return joined(ADDRESS, &[&user, &whole]);
