@@ -43,10 +43,12 @@ pub async fn open(
     path: impl AsRef<Path>,
     provider: &dyn KeyProvider,
 ) -> Result<SealedBackend<SqliteStore>, SealError> {
-    let path = path.as_ref();
     // The store first: a file that is something else is refused before anything is written to it.
-    let store = SqliteStore::open(path).await.map_err(SealError::Inner)?;
-    let keyring = Keyring::open_or_create(SqliteKeyring::in_store(path, &store), provider).await?;
+    let store = SqliteStore::open(path.as_ref())
+        .await
+        .map_err(SealError::Inner)?;
+    let in_file = SqliteKeyring::in_store(path.as_ref(), &store);
+    let keyring = Keyring::open_or_create(in_file, provider).await?;
     let account = keyring.account_or_create(ACCOUNT).await?;
     let backend = SealedBackend::open(Arc::new(store), account).await?;
     backend.require_canary().await?;

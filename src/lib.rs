@@ -15,6 +15,8 @@
 //! # }
 //! ```
 //!
+//! With a store of our own, in one file with its keys, it is one line: `sealed_store::open("whatsapp.db", &provider).await?`.
+//!
 //! * [`Keyring`] holds *slots* (ways to open it), the root key and the keys of every account. It lives in
 //!   a [`KeyringStore`]: `SqliteKeyring`, [`BackendKeyring`], or your own.
 //! * A [`KeyProvider`] gives a slot its secret: [`Passphrase`], [`RawKey`], or your own.
@@ -35,7 +37,7 @@
 //!
 //! # Features
 //!
-//! * `sqlite` (default): `SqliteKeyring`, with SQLite compiled in.
+//! * `sqlite` (default): `open`, the store of our own (`store::sqlite`) and `SqliteKeyring`, with SQLite compiled in.
 //! * `testing`: the contract suite for authors of stores, and a store that fails on purpose.
 
 #![forbid(unsafe_code)]

@@ -165,4 +165,13 @@ async fn what_cant_be_taken_over_leaves_nothing_behind() {
     // And never over rows.
     let error = refused(SqliteStore::import_upstream(&from, &into).await);
     assert!(matches!(error, StoreError::InvalidConfig(_)), "{error:?}");
+    // Nor into a sealed file, for what is imported is in the clear.
+    let sealed = folder.path().join("sealed.db");
+    drop(
+        sealed_store::open(&sealed, &common::raw_key())
+            .await
+            .unwrap(),
+    );
+    let error = refused(SqliteStore::import_upstream(&from, &sealed).await);
+    assert!(matches!(error, StoreError::InvalidConfig(_)), "{error:?}");
 }

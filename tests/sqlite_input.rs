@@ -200,3 +200,64 @@ async fn files_are_their_owners_alone() {
     let found = modes();
     assert!(found.iter().all(|(_, mode)| *mode == 0o600), "{found:?}");
 }
+
+/// Of a program that was killed: its last rows are in the log alone, and it is not ours to fold them in.
+#[tokio::test]
+async fn the_log_of_a_file_that_is_refused_stays_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.db");
+    let live = folder.path().join("live.db");
+    let other = rusqlite::Connection::open(&live).unwrap();
+    other
+        .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE notes (note TEXT); INSERT INTO notes VALUES ('x')")
+        .unwrap();
+    for suffix in ["", "-wal"] {
+        let from = format!("{}{suffix}", live.display());
+        std::fs::copy(from, format!("{}{suffix}", path.display())).unwrap();
+    }
+    let read = |suffix: &str| std::fs::read(format!("{}{suffix}", path.display())).unwrap();
+    let before = (read(""), read("-wal"));
+    assert!(!before.1.is_empty());
+    let error = refused(SqliteStore::open(&path).await);
+    assert!(
+        texts(&error).contains("something else"),
+        "{}",
+        texts(&error)
+    );
+    assert!(matches!(
+        open(&path, &common::raw_key()).await,
+        Err(SealError::Inner(_))
+    ));
+    assert_eq!((read(""), read("-wal")), before);
+}
+
+#[tokio::test]
+async fn a_url_that_makes_no_file_makes_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.db");
+    let url = |mode: &str| format!("file:{}?mode={mode}", path.display());
+    let error = refused(SqliteStore::open_url(&url("rw"), SqliteOptions::new()).await);
+    assert!(matches!(error, StoreError::InvalidConfig(_)), "{error:?}");
+    assert!(bytes(folder.path()).is_empty());
+    let store = SqliteStore::open_url(&url("rwc"), SqliteOptions::new())
+        .await
+        .unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    SqliteStore::open_url(&url("rw"), SqliteOptions::new())
+        .await
+        .unwrap();
+}
+
+/// A time that no clock has is taken for the longest that there is.
+#[tokio::test]
+async fn the_longest_wait_is_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SqliteOptions::new().busy_timeout(std::time::Duration::MAX);
+    for _ in 0..2 {
+        let path = folder.path().join("w.db");
+        let store = SqliteStore::open_with(path, options.clone()).await.unwrap();
+        store.put_session("a@b", b"x").await.unwrap();
+        assert!(store.load_prekeys_batch(&[1]).await.unwrap().is_empty());
+    }
+}

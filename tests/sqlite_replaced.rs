@@ -238,3 +238,19 @@ async fn a_link_that_leads_to_another_file_is_a_replacement() {
     }
     is_replaced(&store.close().await.unwrap_err());
 }
+
+/// Documents of one keyring must not be written over those of another that has come into its place.
+#[tokio::test]
+async fn a_keyring_is_not_read_from_or_written_into_another_file() {
+    let (_other_folder, other) = another("sealed").await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.db");
+    let store = open(&path, &common::raw_key()).await.unwrap();
+    store.create().await.unwrap();
+    let keyring = store.account().keyring();
+    Event::Replaced.happen(&path, &other);
+    let before = common::support::bytes_of(&path);
+    assert!(keyring.create_account("2").await.is_err());
+    assert!(keyring.accounts().await.is_err());
+    assert_eq!(common::support::bytes_of(&path), before);
+}

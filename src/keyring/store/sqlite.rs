@@ -1,5 +1,7 @@
 //! A keyring in an SQLite file: the data file itself, or a file of its own.
 
+mod schema;
+
 use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,11 +19,7 @@ use crate::error::Opaque;
 use crate::private_file;
 use crate::store::sqlite::{SqliteStore, WeakStore};
 use crate::thread::off_thread;
-
-/// Numbered migrations, applied in order; the count is the schema's version.
-const MIGRATIONS: &[&str] = &[include_str!(
-    "../../../migrations/keyring/0001_documents.sql"
-)];
+use schema::{has_keyring, migrate};
 
 /// How long a connection waits for another writer of the same file.
 const WAIT: Duration = Duration::from_secs(10);
@@ -63,13 +61,14 @@ impl SqliteKeyring {
 
     /// As [`SqliteKeyring::at`], for the file that `store` has open.
     pub(crate) fn in_store(path: &Path, store: &SqliteStore) -> Self {
-        Self::new(path, Some(store.downgrade()))
+        Self::new(store.path().unwrap_or(path), Some(store.downgrade()))
     }
 
     fn new(path: &Path, store: Option<WeakStore>) -> Self {
         Self {
             shared: Arc::new(Shared {
-                path: path.to_path_buf(),
+                // More connections are made later, when the process may be in another folder.
+                path: std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()),
                 store,
                 seen: AtomicBool::new(false),
                 connection: Mutex::new(None),
@@ -104,6 +103,9 @@ impl Shared {
     /// Reads a document on the caller's thread, which takes microseconds. `None` if another connection, or
     /// another call, is in the way.
     fn get_now(&self, name: &str) -> Option<Result<Found, StoreFault>> {
+        if let Err(fault) = self.same_file() {
+            return Some(Err(fault));
+        }
         let beside = self.store.as_ref().and_then(|store| {
             store.read_now(|connection| {
                 if self.seen.load(Ordering::Relaxed) || has_keyring(connection)? {
@@ -127,6 +129,19 @@ impl Shared {
             Err(fault) if is_contention(&fault) => None,
             answer => Some(answer),
         }
+    }
+
+    /// Fails where the store's file is another by now: documents of one keyring must not be written over those of
+    /// another.
+    fn same_file(&self) -> Result<(), StoreFault> {
+        if self.store.as_ref().is_some_and(WeakStore::is_replaced) {
+            return Err(StoreFault::new(
+                StoreFaultKind::Io,
+                "the keyring's file was replaced or removed while it was open; close the store, see to it that the \
+                 right file is there, and open it again",
+            ));
+        }
+        Ok(())
     }
 
     fn get(
@@ -192,8 +207,10 @@ impl Shared {
         if expected.is_none() {
             private_file::tighten(&self.path).map_err(io)?;
         }
+        self.same_file()?;
         let mut held = self.held();
         let connection = self.for_writing(&mut held)?;
+        self.same_file()?;
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(failed)?;
@@ -394,78 +411,6 @@ fn document(connection: &Connection, name: &str) -> Result<Found, StoreFault> {
             Ok((revision, document))
         })
         .transpose()
-}
-
-/// Whether the file holds a keyring; one of a newer version is refused.
-fn has_keyring(connection: &Connection) -> Result<bool, StoreFault> {
-    if !has_table(connection, "sealed_store_keyring")? {
-        return Ok(false);
-    }
-    check_version(version(connection)?).map(|()| true)
-}
-
-fn check_version(version: i64) -> Result<(), StoreFault> {
-    if version > known_version() {
-        return Err(StoreFault::new(
-            StoreFaultKind::NewerSchema,
-            "the keyring's file was written by a newer sealed-store; update this one",
-        ));
-    }
-    Ok(())
-}
-
-fn known_version() -> i64 {
-    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
-}
-
-fn migrate(connection: &mut Connection) -> Result<(), StoreFault> {
-    let known = known_version();
-    if has_table(connection, "sealed_store_keyring_schema")? && version(connection)? == known {
-        return Ok(());
-    }
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(failed)?;
-    // A table of our own, not `user_version`: the file may belong to another store.
-    transaction
-        .execute_batch(
-            "CREATE TABLE IF NOT EXISTS sealed_store_keyring_schema (version INTEGER NOT NULL)",
-        )
-        .map_err(failed)?;
-    let applied = version(&transaction)?;
-    check_version(applied)?;
-    for (number, sql) in (1i64..).zip(MIGRATIONS) {
-        if number > applied {
-            transaction.execute_batch(sql).map_err(failed)?;
-            transaction
-                .execute(
-                    "INSERT INTO sealed_store_keyring_schema (version) VALUES (?1)",
-                    [number],
-                )
-                .map_err(failed)?;
-        }
-    }
-    transaction.commit().map_err(failed)
-}
-
-fn version(connection: &Connection) -> Result<i64, StoreFault> {
-    connection
-        .query_row(
-            "SELECT COALESCE(MAX(version), 0) FROM sealed_store_keyring_schema",
-            [],
-            |row| row.get(0),
-        )
-        .map_err(failed)
-}
-
-fn has_table(connection: &Connection, name: &str) -> Result<bool, StoreFault> {
-    connection
-        .query_row(
-            "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)",
-            [name],
-            |row| row.get(0),
-        )
-        .map_err(failed)
 }
 
 /// Folds the write-ahead log into the file, so that replaced documents do not linger there.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use wacore::store::error::StoreError;
 
@@ -20,17 +21,26 @@ const STATEMENTS: usize = 128;
 /// A longer log takes a while to read.
 const SHORT_LOG: u64 = 1 << 20;
 
+/// Of a file that nobody has open: what a program that was killed left.
+fn log_length(path: &Path) -> u64 {
+    // It is beside the file that a link leads to.
+    let log = std::fs::canonicalize(path).map(|path| {
+        let mut log = path.into_os_string();
+        log.push("-wal");
+        log
+    });
+    log.and_then(std::fs::metadata)
+        .map_or(0, |about| about.len())
+}
+
 /// As [`open_writer`], if it takes a fraction of a millisecond: the file is there, no other connection is in the way, its
 /// log is short and its schema is up to date.
 pub(super) fn open_writer_now(
     path: &Path,
     options: &SqliteOptions,
 ) -> Option<Result<Connection, StoreError>> {
-    let length = |path: &Path| std::fs::metadata(path).map(|about| about.len());
-    // The log is beside the file that a link leads to.
-    let mut log = std::fs::canonicalize(path).ok()?.into_os_string();
-    log.push("-wal");
-    if length(path).ok()? == 0 || length(log.as_ref()).is_ok_and(|length| length > SHORT_LOG) {
+    let length = std::fs::metadata(path).ok()?.len();
+    if length == 0 || log_length(path) > SHORT_LOG {
         return None;
     }
     let ready = || -> Result<Option<Connection>, StoreError> {
@@ -75,9 +85,18 @@ fn begin_writer(path: &Path, wait: Duration) -> Result<(Connection, usize), Stor
     if connection.is_readonly("main").map_err(database)? {
         return Err(StoreError::Connection(Box::new(SqliteFault::READ_ONLY)));
     }
+    // A file that is refused stays as it is: its log is not folded in when the connection is closed.
+    let keep_log = |keep: bool| {
+        connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep)
+            .map(drop)
+            .map_err(database)
+    };
+    keep_log(log_length(path) > 0)?;
     // The first statement reads the file: what is no database says so here. Others may be making it.
     connection.busy_timeout(wait).map_err(database)?;
     let version = check(&connection)?;
+    keep_log(false)?;
     Ok((connection, version))
 }
 

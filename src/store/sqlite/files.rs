@@ -96,7 +96,15 @@ impl Files {
 
     /// Fails if other files are there, or none.
     pub(super) fn check(&self) -> Result<(), StoreError> {
-        if !self.found().is_ok_and(|found| found == self.opened) {
+        let others = match self.found() {
+            Ok(found) => found != self.opened,
+            // Any other error says nothing of the files, and passes perhaps.
+            Err(error) => matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof
+            ),
+        };
+        if others {
             self.replaced.store(true, Relaxed);
         }
         self.noted()

@@ -71,12 +71,9 @@ fn copy(from: &Path, into: std::path::PathBuf) -> StoreResult<()> {
         .map_err(database)?;
     let target =
         Transaction::new_unchecked(&target, TransactionBehavior::Immediate).map_err(database)?;
-    let taken: bool = target
-        .query_row("SELECT EXISTS (SELECT 1 FROM device)", [], |row| row.get(0))
-        .map_err(database)?;
-    if taken {
+    if holds_anything(&target).map_err(database)? {
         return Err(unfit(
-            "the database to import into holds an account already; name a new file",
+            "the database to import into holds rows or a keyring already; name a new file",
         ));
     }
     devices(&source, &target)?;
@@ -87,6 +84,23 @@ fn copy(from: &Path, into: std::path::PathBuf) -> StoreResult<()> {
     sync_keys(&source, &target)?;
     versions(&source, &target)?;
     target.commit().map_err(database)
+}
+
+/// Whether there is a row in the target, or a keyring: what is imported is in the clear.
+fn holds_anything(target: &Connection) -> rusqlite::Result<bool> {
+    let mut tables = target.prepare(
+        "SELECT name FROM sqlite_schema
+         WHERE type = 'table' AND name NOT GLOB 'sqlite_*' AND name <> 'sealed_store_schema'",
+    )?;
+    let mut names = tables.query([])?;
+    while let Some(name) = names.next()? {
+        let name: String = name.get(0)?;
+        let any = format!("SELECT EXISTS (SELECT 1 FROM \"{name}\")");
+        if name.starts_with("sealed_store_") || target.query_row(&any, [], |row| row.get(0))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn check(source: &Connection) -> StoreResult<()> {

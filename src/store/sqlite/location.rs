@@ -15,10 +15,12 @@ pub(super) enum Location {
 impl Location {
     /// Reads `PATH`, `:memory:`, `sqlite://PATH` or `file:PATH`; a URL may have `mode=rwc`, `mode=rw` or
     /// `mode=memory` as its query, and percent escapes in a `file:` URL are undone, as SQLite does it.
-    pub(super) fn parse(text: &str) -> Result<Self, StoreError> {
+    ///
+    /// The second part of the answer is whether there must be a file already, as `mode=rw` has it.
+    pub(super) fn parse(text: &str) -> Result<(Self, bool), StoreError> {
         let invalid = |what: &str| StoreError::InvalidConfig(what.to_owned());
         if text == ":memory:" {
-            return Ok(Self::Memory);
+            return Ok((Self::Memory, false));
         }
         let (rest, escaped) = if let Some(rest) = text.strip_prefix("file:") {
             let rest = rest.strip_prefix("//localhost/").map_or_else(
@@ -31,16 +33,17 @@ impl Location {
         } else {
             return match text {
                 "" => Err(invalid("the database has no path; give one")),
-                _ => Ok(Self::File(PathBuf::from(text))),
+                _ => Ok((Self::File(PathBuf::from(text)), false)),
             };
         };
         let rest = rest.split('#').next().unwrap_or_default();
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let mut memory = path == ":memory:";
+        let (mut memory, mut existing) = (path == ":memory:", false);
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             match parameter {
                 "mode=memory" => memory = true,
-                "mode=rwc" | "mode=rw" => {}
+                "mode=rwc" => {}
+                "mode=rw" => existing = true,
                 _ => {
                     return Err(invalid(
                         "the database's URL has a parameter other than mode=rw, mode=rwc or mode=memory; \
@@ -50,7 +53,7 @@ impl Location {
             }
         }
         if memory {
-            return Ok(Self::Memory);
+            return Ok((Self::Memory, false));
         }
         let path = if escaped {
             unescape(path).ok_or_else(|| invalid("the database's URL has a broken % escape"))?
@@ -60,7 +63,7 @@ impl Location {
         if path.is_empty() {
             return Err(invalid("the database's URL has no path; give one"));
         }
-        Ok(Self::File(PathBuf::from(path)))
+        Ok((Self::File(PathBuf::from(path)), existing))
     }
 
     pub(super) fn path(&self) -> Option<&Path> {
@@ -107,8 +110,9 @@ mod tests {
             ("file:///var/a%20b.db?mode=rw#x", "/var/a b.db"),
             ("file://localhost/var/w.db", "/var/w.db"),
         ] {
-            let location = Location::parse(text).unwrap();
+            let (location, existing) = Location::parse(text).unwrap();
             assert_eq!(location, Location::File(PathBuf::from(path)), "{text}");
+            assert_eq!(existing, text.contains("mode=rw#"), "{text}");
         }
         for text in [
             ":memory:",
@@ -116,7 +120,7 @@ mod tests {
             "file:x?mode=memory",
             "file::memory:",
         ] {
-            assert_eq!(Location::parse(text).unwrap(), Location::Memory, "{text}");
+            assert_eq!(Location::parse(text).unwrap().0, Location::Memory, "{text}");
         }
         for text in [
             "",

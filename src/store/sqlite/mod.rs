@@ -75,10 +75,16 @@ pub struct SqliteStore {
 pub(crate) struct WeakStore(Weak<Shared>);
 
 impl WeakStore {
+    /// Whether its files are no longer there, if it is open.
+    pub(crate) fn is_replaced(&self) -> bool {
+        let shared = self.0.upgrade();
+        let files = shared.as_ref().and_then(|shared| shared.files.as_ref());
+        files.is_some_and(|files| files.check().is_err())
+    }
+
     /// Reads at once, if the store is open and its connection is free.
     pub(crate) fn read_now<T>(&self, work: impl FnOnce(&Connection) -> T) -> Option<T> {
         let shared = self.0.upgrade()?;
-        shared.noted().ok()?;
         match shared.writer.read_now(|connection| Ok(work(connection))) {
             Ok(read) => read.ok(),
             Err(_) => None,
@@ -118,12 +124,18 @@ impl SqliteStore {
     }
 
     /// As [`SqliteStore::open_with`], for a `sqlite://` or `file:` URL, a plain path, or `:memory:`, which
-    /// keeps everything in this process. A URL may say `mode=rw`, `mode=rwc` or `mode=memory`.
+    /// keeps everything in this process. A URL may say `mode=rw`, which makes no file, `mode=rwc` or `mode=memory`.
     ///
     /// # Errors
     /// As [`SqliteStore::open`]; [`StoreError::InvalidConfig`] for any other URL.
     pub async fn open_url(url: &str, options: SqliteOptions) -> StoreResult<Self> {
-        Self::open_at(Location::parse(url)?, options).await
+        let (location, existing) = Location::parse(url)?;
+        if existing && !location.path().is_some_and(Path::exists) {
+            return Err(error::unfit(
+                "there is no database where the URL says, and mode=rw makes none; check the path, or say mode=rwc",
+            ));
+        }
+        Self::open_at(location, options).await
     }
 
     async fn open_at(location: Location, options: SqliteOptions) -> StoreResult<Self> {
@@ -148,6 +160,11 @@ impl SqliteStore {
         }
     }
 
+    /// The absolute path of its file; none in memory.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.shared.location.path()
+    }
+
     pub(crate) fn downgrade(&self) -> WeakStore {
         WeakStore(Arc::downgrade(&self.shared))
     }
@@ -159,7 +176,8 @@ impl SqliteStore {
     }
 
     /// Makes the writes that wait, takes no more, and folds the write-ahead log into the database. For all
-    /// clones and accounts. Without it the same happens when the last clone is dropped, but nobody waits.
+    /// clones and accounts. Without it the log is folded in when the last clone is dropped: on the writer's thread, for which
+    /// nobody waits, or, where there was none, by whoever drops it.
     ///
     /// # Errors
     /// [`StoreError::InvalidConfig`] if it is closed already; [`SqliteFaultKind::Replaced`] if its last writes went

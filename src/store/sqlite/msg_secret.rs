@@ -85,6 +85,13 @@ fn senders(bytes: &[u8]) -> rusqlite::Result<Vec<Held<'_>>> {
     })
 }
 
+fn note_damaged() {
+    tracing::warn!(
+        target: "sealed_store",
+        "the secrets of a message are damaged; restore the database from a backup"
+    );
+}
+
 /// Writes `rows`, of each of which `secret` gives the secret; the later one counts.
 pub(super) fn put<T>(
     connection: &Connection,
@@ -132,7 +139,11 @@ pub(super) fn put<T>(
             let old: Vec<u8> = connection
                 .prepare_cached(GET)?
                 .query_row([place, end], |row| row.get(0))?;
-            let mut held = senders(&old)?;
+            // One that is damaged is written anew: it must not keep all others of a history sync out.
+            let mut held = held::read(&old).unwrap_or_else(|| {
+                note_damaged();
+                Vec::new()
+            });
             new().for_each(|new| merge(&mut held, new));
             held::write(&held, &mut bytes);
             connection.prepare_cached(CHANGE)?.execute(params![
@@ -160,7 +171,11 @@ fn sweep(connection: &Connection, account: i32, cutoff: i64) -> rusqlite::Result
     let mut changes = Vec::new();
     let mut gone = 0;
     while let Some(row) = rows.next()? {
-        let mut held = senders(row.get_ref(2)?.as_blob()?)?;
+        // One that is damaged stays, and keeps no other one from going.
+        let Some(mut held) = held::read(row.get_ref(2)?.as_blob()?) else {
+            note_damaged();
+            continue;
+        };
         let before = held.len();
         held.retain(|held| !held.expired(cutoff));
         gone += before - held.len();

@@ -60,9 +60,10 @@ impl SqliteOptions {
         self
     }
 
-    /// How long a call waits for another process that is writing, before it fails. Default: 15 seconds.
+    /// How long a write waits for another process that is writing, from its turn on, before it fails; at most a day.
+    /// Default: 15 seconds.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
-        self.busy_timeout = timeout;
+        self.busy_timeout = timeout.min(Duration::from_secs(86_400));
         self
     }
 

@@ -101,10 +101,15 @@ impl ProtocolStore for SqliteStore {
     }
 
     async fn clear_sender_key_devices(&self, group_jid: &str) -> StoreResult<()> {
-        self.run(
-            "DELETE FROM sender_key_devices WHERE account = ?1 AND group_jid = ?2",
-            &[group_jid],
-        )
+        let (account, group) = (self.account, pack(group_jid));
+        self.write(MANY, move |connection| {
+            connection
+                .prepare_cached(
+                    "DELETE FROM sender_key_devices WHERE account = ?1 AND group_jid = ?2",
+                )?
+                .execute(params![account, &group[..]])
+                .map(drop)
+        })
         .await
     }
 

@@ -69,8 +69,9 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Box<dyn Job>>,
-    /// Whether the thread runs.
+    /// Whether the thread runs, and whether it makes writes that it took from here.
     running: bool,
+    making: bool,
     /// Whether a checkpoint is due, and whether one is being made.
     checkpoint: bool,
     checkpointing: bool,
@@ -281,7 +282,9 @@ impl Shared {
     /// The connection, if nobody uses it or waits for it, and the log need not be folded in first.
     fn idle_connection(&self) -> Option<MutexGuard<'_, Connection>> {
         let queue = try_lock(&self.queue)?;
-        if !queue.jobs.is_empty() || queue.closed || queue.pages >= LONGEST_LOG {
+        // Writes that came before are made before, whoever still waits for them.
+        let waiting = queue.making || !queue.jobs.is_empty();
+        if waiting || queue.closed || queue.pages >= LONGEST_LOG {
             return None;
         }
         try_lock(&self.connection)
@@ -304,7 +307,7 @@ impl Shared {
 
     /// Has a checkpoint made beside the writes, if one is due: on a thread for this one, which waits for the disk.
     fn checkpoint_if_due(self: &Arc<Self>) {
-        // A queue that somebody else has is looked at by him.
+        // Where somebody else has the queue just now, the next write looks.
         let Some(mut queue) = try_lock(&self.queue) else {
             return;
         };
@@ -350,8 +353,10 @@ impl Shared {
             }
             let count = queue.jobs.len().min(SHARED);
             let jobs: Vec<_> = queue.jobs.drain(..count).collect();
+            queue.making = true;
             drop(queue);
             self.make(jobs);
+            lock(&self.queue).making = false;
             self.checkpoint_if_due();
         }
     }
@@ -460,6 +465,8 @@ fn is_full(error: &rusqlite::Error) -> bool {
 }
 
 fn begin(connection: &Connection) -> rusqlite::Result<()> {
+    // What a write that panicked left behind.
+    rollback(connection);
     run(connection, "BEGIN IMMEDIATE")
 }
 

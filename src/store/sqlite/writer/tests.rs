@@ -109,3 +109,46 @@ async fn a_failed_write_leaves_no_part_of_itself() {
         .unwrap();
     assert_eq!(rows, 2);
 }
+
+/// A write whose future is dropped is made, and before those that come after it: it must not undo them.
+#[test]
+fn a_dropped_write_does_not_come_after_a_later_one() {
+    for _ in 0..200 {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = Connection::open(folder.path().join("w.db")).unwrap();
+        connection
+            .execute_batch(
+                "PRAGMA synchronous = OFF; CREATE TABLE t (v INTEGER); INSERT INTO t VALUES (0)",
+            )
+            .unwrap();
+        let writer = Writer::new(connection, None, true, Duration::from_secs(9));
+        let put = |value: i64| {
+            move |connection: &Connection| {
+                connection.execute("UPDATE t SET v = ?1", [value]).map(drop)
+            }
+        };
+        {
+            // It can't be made at once, so it is queued; then nobody waits for it.
+            let held = lock(&writer.shared.connection);
+            let mut first = Box::pin(writer.write(1, put(1)));
+            let waker = std::task::Waker::noop();
+            let mut context = std::task::Context::from_waker(waker);
+            assert!(first.as_mut().poll(&mut context).is_pending());
+            drop(first);
+            while !lock(&writer.shared.queue).jobs.is_empty() {
+                std::thread::yield_now();
+            }
+            drop(held);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(writer.write(1, put(2))).unwrap();
+        runtime.block_on(writer.close()).unwrap();
+        let connection = lock(&writer.shared.connection);
+        let last: i64 = connection
+            .query_row("SELECT v FROM t", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(last, 2, "the later write was acknowledged");
+    }
+}
