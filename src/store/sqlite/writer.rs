@@ -354,7 +354,12 @@ impl Shared {
             let count = queue.jobs.len().min(SHARED);
             let jobs: Vec<_> = queue.jobs.drain(..count).collect();
             queue.making = true;
+            let long = queue.pages >= LONGEST_LOG;
             drop(queue);
+            if long {
+                // The log is not let grow while one checkpoint waits for a slow disk: the next can end it.
+                drop(lock(&self.checkpoints));
+            }
             self.make(jobs);
             lock(&self.queue).making = false;
             self.checkpoint_if_due();
