@@ -163,6 +163,81 @@ async fn no_altered_column_reads_as_something_else() {
     );
 }
 
+/// Each value is put into each other row of its column, over the one that is there, and the rows then read as they
+/// were, are refused, or are absent: a value is bound to its row.
+#[tokio::test]
+async fn no_value_that_is_moved_to_another_row_reads_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.db");
+    let store = open(&path, &common::raw_key()).await.unwrap();
+    store.create().await.unwrap();
+    for sample in samples() {
+        sample.put(&store).await.unwrap();
+    }
+    let whole = answers(&store).await;
+    let file = Connection::open(&path).unwrap();
+    file.busy_timeout(std::time::Duration::from_secs(10))
+        .unwrap();
+    file.execute_batch("PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF")
+        .unwrap();
+
+    let (mut count, mut refused, mut absent) = (0, 0, 0);
+    for (table, columns) in columns(&file) {
+        file.execute_batch(&format!(
+            "DROP TABLE IF EXISTS temp.kept; CREATE TEMP TABLE kept AS SELECT * FROM {table}"
+        ))
+        .unwrap();
+        for column in &columns {
+            let mut values = file
+                .prepare(&format!(
+                    "SELECT DISTINCT {column} FROM {table} WHERE {column} IS NOT NULL"
+                ))
+                .unwrap();
+            let values: Vec<Vec<u8>> = values
+                .query_map([], |row| row.get(0))
+                .unwrap()
+                .map(Result::unwrap)
+                .collect();
+            for (from, to) in values
+                .iter()
+                .flat_map(|from| values.iter().map(move |to| (from, to)))
+                .filter(|(from, to)| from != to)
+            {
+                let update =
+                    format!("UPDATE OR IGNORE {table} SET {column} = ?1 WHERE {column} = ?2");
+                if file.execute(&update, params![from, to]).unwrap() == 0 {
+                    continue;
+                }
+                count += 1;
+                for ((sample, before), now) in samples().zip(&whole).zip(answers(&store).await) {
+                    let before = before.as_ref().unwrap().as_deref().unwrap();
+                    match now {
+                        Err(()) => refused += 1,
+                        Ok(None) => absent += 1,
+                        // In the threat model: whole rows of these, which are names alone, move between groups.
+                        Ok(Some(_)) if sample.table == Table::SenderKeyDevice => {}
+                        Ok(Some(now)) => assert_eq!(
+                            without_time(sample.table, &now),
+                            without_time(sample.table, before),
+                            "{table}.{column}: {sample:?}"
+                        ),
+                    }
+                }
+                file.execute_batch(&format!(
+                    "DELETE FROM {table}; INSERT INTO {table} SELECT * FROM temp.kept"
+                ))
+                .unwrap();
+            }
+        }
+    }
+    assert_eq!(answers(&store).await, whole, "all is whole again");
+    println!("{count} moves: {refused} refused, {absent} absent");
+    assert!(
+        count > 60 && refused > 40 && absent > 15,
+        "{count} {refused} {absent}"
+    );
+}
+
 /// Damage is an error in a plain store too: a version that reads as none would be synced from the beginning.
 #[tokio::test]
 async fn damaged_rows_of_a_plain_store_are_errors() {
