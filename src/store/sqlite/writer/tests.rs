@@ -19,6 +19,10 @@ fn files(path: &std::path::Path) -> Arc<Files> {
     Arc::new(Files::opened(path, None).unwrap())
 }
 
+fn writer(path: &std::path::Path) -> Writer {
+    Writer::new(open(path), Some(files(path)), true, Duration::from_secs(60))
+}
+
 fn insert(connection: &Connection) -> rusqlite::Result<usize> {
     connection.execute("INSERT INTO t VALUES (1)", [])
 }
@@ -30,12 +34,7 @@ async fn a_dropped_write_keeps_its_place_until_it_is_made() {
     let path = folder.path().join("w.db");
     let other = open(&path);
     other.execute_batch("CREATE TABLE t (n)").unwrap();
-    let writer = Writer::new(
-        open(&path),
-        Some(files(&path)),
-        true,
-        Duration::from_secs(60),
-    );
+    let writer = writer(&path);
     // Somebody else writes, so nothing is made for now.
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let mut context = Context::from_waker(Waker::noop());
@@ -57,12 +56,7 @@ async fn a_panic_on_the_thread_closes_the_store_and_leaves_nobody_waiting() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.db");
     open(&path).execute_batch("CREATE TABLE t (n)").unwrap();
-    let writer = Writer::new(
-        open(&path),
-        Some(files(&path)),
-        true,
-        Duration::from_secs(60),
-    );
+    let writer = writer(&path);
     let failed = writer.write(usize::MAX, |_| -> rusqlite::Result<()> {
         panic!("a mistake of ours")
     });
@@ -78,12 +72,7 @@ async fn a_failed_write_leaves_no_part_of_itself() {
     let path = folder.path().join("w.db");
     let other = open(&path);
     other.execute_batch("CREATE TABLE t (n)").unwrap();
-    let writer = Writer::new(
-        open(&path),
-        Some(files(&path)),
-        true,
-        Duration::from_secs(60),
-    );
+    let writer = writer(&path);
     let half = |connection: &Connection| {
         insert(connection)?;
         connection.execute("INSERT INTO missing VALUES (1)", [])
