@@ -59,6 +59,8 @@ mod embedded;
 mod error;
 mod keyring;
 mod labels;
+#[cfg(feature = "sqlite")]
+pub mod lifecycle;
 mod options;
 #[cfg(feature = "sqlite")]
 mod private_file;
