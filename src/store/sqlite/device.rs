@@ -160,23 +160,31 @@ impl DeviceStore for SqliteStore {
                 PathBuf::from(file)
             };
             let stem = format!(".snapshot-{}-{part}", now());
-            let (target, extra) = (beside(&stem), beside(&format!("{stem}.json")));
-            // One that is there already is kept: the name was used in this very second.
-            private_file::options()
+            let (target, partial) = (beside(&stem), beside(&format!("{stem}.partial")));
+            let io = |error: std::io::Error| StoreError::Database(Box::new(error));
+            // Under its own name only when it is whole. Whoever has the other name makes it.
+            let made = private_file::options()
                 .write(true)
                 .create_new(true)
-                .open(&target)
-                .map_err(|error| StoreError::Database(Box::new(error)))?;
-            let made = copy(&source, &target, patience)
+                .open(&partial);
+            made.map_err(io)?;
+            // One that is there already is kept: the name was used in this very second.
+            let made = if target.exists() {
+                Err(io(std::io::ErrorKind::AlreadyExists.into()))
+            } else {
+                copy(&source, &partial, patience)
+            };
+            let made = made
                 // It reads on a connection of its own, which may have found another database.
                 .and_then(|()| files.map_or(Ok(()), |files| files.check()))
                 .and_then(|()| match content {
                     None => Ok(()),
-                    Some(content) => write_new(&extra, &content),
-                });
+                    Some(content) => write_new(&beside(&format!("{stem}.json")), &content),
+                })
+                .and_then(|()| fs::rename(&partial, &target).map_err(io));
             if made.is_err() {
-                // Half a snapshot would be taken for a whole one. That it can't be removed is not the error.
-                let _ = fs::remove_file(&target);
+                // That it can't be removed is not the error.
+                let _ = fs::remove_file(&partial);
             }
             made
         });
