@@ -25,6 +25,12 @@ pub(crate) fn options() -> OpenOptions {
 /// descriptor of ours must not be closed on a file that SQLite has open.
 pub(crate) fn tighten(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
+    // What SQLite makes beside a link it makes beside the file that the link leads to.
+    let path = &match fs::canonicalize(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        real => real?,
+    };
+    #[cfg(unix)]
     for suffix in ["", "-wal", "-shm", "-journal"] {
         use std::os::unix::fs::PermissionsExt;
         let mut file = path.as_os_str().to_owned();
@@ -44,8 +50,13 @@ pub(crate) fn tighten(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether others can write the file, or its folder, where they could replace it.
+/// Whether others can write the file, or its folder, where they could replace it; behind a link as well.
 pub(crate) fn others_can_write(path: &Path) -> bool {
+    fs::canonicalize(path).is_ok_and(|real| real != path && others_can_write_at(&real))
+        || others_can_write_at(path)
+}
+
+fn others_can_write_at(path: &Path) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

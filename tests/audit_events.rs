@@ -1,12 +1,15 @@
 //! The events of a key's whole life, in order, and nothing in them that tells whose it is: an audit
 //! log is read by more people than the store, and a log that holds a label or a path has leaked it.
 
+#[path = "common/collecting.rs"]
+mod collecting;
 mod support;
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use collecting::Collecting;
 use sealed_store::{
     AuditEvent, AuditSink, JsonLinesSink, KeyProvider, Keyring, KeyringOptions, NewSlot, Probe,
     ProviderError, ProviderErrorKind, RawRow, Recipe, SealError, SealedBackend, SlotContext,
@@ -255,41 +258,6 @@ async fn a_writer_that_fails_is_counted_and_fails_nothing_else() {
             serde_json::from_str::<Value>(line).unwrap();
         }
     }
-}
-
-/// A subscriber that keeps what it is given, as little as it takes.
-#[derive(Clone, Default)]
-struct Collecting(Arc<Mutex<Vec<(String, tracing::Level, String)>>>);
-
-struct Text<'a>(&'a mut String);
-
-impl tracing::field::Visit for Text<'_> {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-        use std::fmt::Write as _;
-        write!(self.0, "{field}={value:?} ").unwrap();
-    }
-}
-
-impl tracing::Subscriber for Collecting {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut text = String::new();
-        event.record(&mut Text(&mut text));
-        let metadata = event.metadata();
-        self.0
-            .lock()
-            .unwrap()
-            .push((metadata.target().to_owned(), *metadata.level(), text));
-    }
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
 }
 
 /// A refusal is what an auditor looks for first: a keyring that is gone, one that was put back, and an account

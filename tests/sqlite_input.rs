@@ -261,3 +261,15 @@ async fn the_longest_wait_is_no_panic() {
         assert!(store.load_prekeys_batch(&[1]).await.unwrap().is_empty());
     }
 }
+
+/// A URL where a path is asked for would make a file of that name.
+#[tokio::test]
+async fn a_name_that_means_memory_is_no_path() {
+    let error = refused(SqliteStore::open(":memory:").await);
+    assert!(texts(&error).contains("open_url"), "{}", texts(&error));
+    assert!(!Path::new(":memory:").exists());
+    let store = SqliteStore::open_url(":memory:", SqliteOptions::new())
+        .await
+        .unwrap();
+    store.create().await.unwrap();
+}

@@ -36,8 +36,13 @@ impl Location {
                 _ => Ok((Self::File(PathBuf::from(text)), false)),
             };
         };
-        let rest = rest.split('#').next().unwrap_or_default();
-        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        if rest.contains('#') {
+            // Whatever follows would name no file; taken for the end, `a#b.db` would be opened as `a`.
+            return Err(invalid(
+                "the database's URL has a #; write it as %23 in a file: URL, or give the plain path",
+            ));
+        }
+        let (path, query) = rest.split_once('?').unwrap_or((&rest, ""));
         let (mut memory, mut existing) = (path == ":memory:", false);
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             match parameter {
@@ -107,12 +112,14 @@ mod tests {
             ("sqlite:w.db?mode=rwc", "w.db"),
             ("sqlite://100%.db", "100%.db"),
             ("file:w.db", "w.db"),
-            ("file:///var/a%20b.db?mode=rw#x", "/var/a b.db"),
+            ("file:///var/a%20b.db?mode=rw", "/var/a b.db"),
+            ("file:a%23b.db", "a#b.db"),
+            ("a#b.db", "a#b.db"),
             ("file://localhost/var/w.db", "/var/w.db"),
         ] {
             let (location, existing) = Location::parse(text).unwrap();
             assert_eq!(location, Location::File(PathBuf::from(path)), "{text}");
-            assert_eq!(existing, text.contains("mode=rw#"), "{text}");
+            assert_eq!(existing, text.ends_with("mode=rw"), "{text}");
         }
         for text in [
             ":memory:",
@@ -129,6 +136,8 @@ mod tests {
             "file:?mode=rw",
             "file:a?mode=ro",
             "sqlite:a?cache=shared",
+            "sqlite://a#b.db",
+            "file:///a.db#b",
             "file:a%",
             "file:a%2",
             "file:a%zz",
