@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use child::{Child, hear, job, say};
 use common::support::dropped_after;
+use sealed_store::RawKey;
+use sealed_store::secrecy::SecretBox;
 use sealed_store::store::sqlite::{SqliteOptions, SqliteStore, Synchronous};
-use wacore::store::traits::{DeviceStore, MsgSecretEntry, MsgSecretStore, SignalStore};
+use wacore::store::traits::{Backend, DeviceStore, MsgSecretEntry, MsgSecretStore, SignalStore};
 
 fn secret(batch: u32, number: u32) -> MsgSecretEntry {
     MsgSecretEntry {
@@ -207,80 +209,28 @@ fn holder() {
     say("gone");
 }
 
-/// A snapshot is the store of one moment, however busy it is, and is whole or not there.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_snapshot_is_taken_of_a_busy_store_and_is_whole_or_not_there() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("w.db");
-    let store = SqliteStore::open(&path).await.unwrap();
-    store.create().await.unwrap();
-    store
-        .put_msg_secrets((0..5000).map(|n| secret(0, n)).collect())
-        .await
-        .unwrap();
-    let busy = {
-        let store = store.clone();
-        tokio::spawn(async move {
-            for batch in 1u32.. {
-                store
-                    .put_msg_secrets((0..10).map(|n| secret(batch, n)).collect())
-                    .await
-                    .unwrap();
-                tokio::task::yield_now().await;
-            }
-        })
-    };
-    for name in ["one", "two", "three"] {
-        store.snapshot_db(name, None).await.unwrap();
-    }
-    busy.abort();
-    let snapshots = || -> Vec<_> {
-        std::fs::read_dir(folder.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.to_str().unwrap().contains(".snapshot-"))
-            .collect()
-    };
-    let taken = snapshots();
-    assert_eq!(taken.len(), 3, "{taken:?}");
-    for path in taken {
-        let file = rusqlite::Connection::open(path).unwrap();
-        // Ten rows a batch, whole batches only.
-        let torn: u32 = file
-            .query_row(
-                "SELECT count(*) FROM (SELECT chat FROM msg_secrets GROUP BY chat
-                 HAVING count(*) NOT IN (10, 5000))",
-                [],
-                |row| row.get(0),
-            )
-            .unwrap();
-        assert_eq!(torn, 0);
-    }
+fn key() -> RawKey {
+    RawKey::new(SecretBox::new(Box::new([7; 32])))
+}
 
-    // Its content can't be written: nothing of it stays.
-    let now = wacore::time::now_secs();
-    for second in now - 1..now + 60 {
-        let name = format!("w.db.snapshot-{second}-four.json");
-        std::fs::write(folder.path().join(name), "taken").unwrap();
+/// A store in the clear, or a sealed one with its keys in the same file.
+async fn open(path: &str, how: &str) -> Arc<dyn Backend> {
+    match how {
+        "sealed" => Arc::new(sealed_store::open(path, &key()).await.unwrap()),
+        _ => Arc::new(SqliteStore::open(path).await.unwrap()),
     }
-    assert!(store.snapshot_db("four", Some(b"content")).await.is_err());
-    let left = snapshots();
-    let databases = left
-        .iter()
-        .filter(|path| path.extension().is_none_or(|end| end != "json"));
-    assert_eq!(databases.count(), 3);
 }
 
 /// Two processes write to one file at once, and nothing of either is lost.
-#[tokio::test]
-async fn two_processes_write_to_one_file() {
+async fn two_processes(how: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.db");
-    let store = Arc::new(SqliteStore::open(&path).await.unwrap());
+    let path = path.to_str().unwrap();
+    let store = open(path, how).await;
     store.create().await.unwrap();
     let mut children: Vec<Child> = ["a", "b"]
         .iter()
-        .map(|name| Child::run("writing", &[path.to_str().unwrap(), name]))
+        .map(|name| Child::run("writing", &[path, how, name]))
         .collect();
     for child in &mut children {
         assert_eq!(child.next().as_deref(), Some("ready"));
@@ -299,23 +249,33 @@ async fn two_processes_write_to_one_file() {
     }
 }
 
+#[tokio::test]
+async fn two_processes_write_to_one_file() {
+    two_processes("plain").await;
+}
+
+#[tokio::test]
+async fn two_processes_write_to_one_sealed_file() {
+    two_processes("sealed").await;
+}
+
 /// No test of its own: writes three hundred rows under its name.
 #[test]
 fn writing() {
     let Some(job) = job() else { return };
+    let [path, how, name] = &job[..] else {
+        panic!("{job:?}");
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
     runtime.block_on(async {
-        let store = SqliteStore::open(&job[0]).await.unwrap();
+        let store = open(path, how).await;
         say("ready");
         assert_eq!(hear(), "go");
         for number in 0..300 {
-            let address = format!("{}{number}@c.us", job[1]);
-            store
-                .put_session(&address, job[1].as_bytes())
-                .await
-                .unwrap();
+            let address = format!("{name}{number}@c.us");
+            store.put_session(&address, name.as_bytes()).await.unwrap();
         }
         say("done");
     });

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::error::Opaque;
 use crate::private_file;
-use crate::store::sqlite::{SqliteStore, WeakStore};
+use crate::store::sqlite::{SqliteStore, WeakStore, has_long_log};
 use crate::thread::off_thread;
 use schema::{has_keyring, migrate};
 
@@ -125,6 +125,9 @@ impl Shared {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
+        if held.is_none() && has_long_log(&self.path) {
+            return None;
+        }
         match self.get(&mut held, Duration::ZERO, name) {
             Err(fault) if is_contention(&fault) => None,
             answer => Some(answer),

@@ -202,7 +202,7 @@ impl AppSyncStore for SqliteStore {
                  WHERE account = ?1 AND name = ?2 AND index_mac = ?3",
             )?;
             let mut found = HashMap::with_capacity(index_macs.len());
-            for index_mac in index_macs {
+            for &index_mac in &index_macs {
                 let value = statement
                     .query_row(params![account, &name[..], index_mac], |row| row.get(0))
                     .optional()?;

@@ -33,6 +33,11 @@ fn log_length(path: &Path) -> u64 {
         .map_or(0, |about| about.len())
 }
 
+/// Whether opening the file would take a while: its log is read by whoever is first.
+pub(crate) fn has_long_log(path: &Path) -> bool {
+    log_length(path) > SHORT_LOG
+}
+
 /// As [`open_writer`], if it takes a fraction of a millisecond: the file is there, no other connection is in the way, its
 /// log is short and its schema is up to date.
 pub(super) fn open_writer_now(
@@ -40,7 +45,7 @@ pub(super) fn open_writer_now(
     options: &SqliteOptions,
 ) -> Option<Result<Connection, StoreError>> {
     let length = std::fs::metadata(path).ok()?.len();
-    if length == 0 || log_length(path) > SHORT_LOG {
+    if length == 0 || has_long_log(path) {
         return None;
     }
     let ready = || -> Result<Option<Connection>, StoreError> {
@@ -69,7 +74,7 @@ pub(super) fn open_writer(
     };
     finish_writer(&connection, location.path(), options)?;
     if version != MIGRATIONS.len() {
-        migrate(&connection)?;
+        migrate(&connection, MIGRATIONS)?;
     }
     Ok(connection)
 }
@@ -150,7 +155,9 @@ pub(super) fn configure_reader(
 ) -> rusqlite::Result<()> {
     connection.busy_timeout(options.busy_timeout)?;
     settings(connection, options)?;
-    connection.pragma_update(None, "query_only", true)
+    connection.pragma_update(None, "query_only", true)?;
+    // Made on a thread that may wait; used on callers' threads, which may not.
+    connection.busy_timeout(Duration::ZERO)
 }
 
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
@@ -230,14 +237,14 @@ fn check(connection: &Connection) -> Result<usize, StoreError> {
 }
 
 /// Applies what is missing, all or nothing.
-fn migrate(connection: &Connection) -> Result<(), StoreError> {
+fn migrate(connection: &Connection, migrations: &[&str]) -> Result<(), StoreError> {
     let failed = |error| StoreError::Migration(advised(error));
     let transaction =
         rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
             .map_err(failed)?;
     // Somebody else may have done it meanwhile.
     let done = version(&transaction).map_err(failed)?;
-    if done > MIGRATIONS.len() {
+    if done > migrations.len() {
         return Err(unfit(
             "the database was written by a newer version of this library; update it",
         ));
@@ -250,14 +257,17 @@ fn migrate(connection: &Connection) -> Result<(), StoreError> {
             )
             .map_err(failed)?;
     }
-    for migration in MIGRATIONS.iter().skip(done) {
+    for migration in migrations.iter().skip(done) {
         transaction.execute_batch(migration).map_err(failed)?;
     }
     transaction
         .execute(
             "UPDATE sealed_store_schema SET version = ?1",
-            [MIGRATIONS.len() as i64],
+            [migrations.len() as i64],
         )
         .map_err(failed)?;
     transaction.commit().map_err(failed)
 }
+
+#[cfg(test)]
+mod tests;

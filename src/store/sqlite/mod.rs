@@ -32,6 +32,7 @@ mod location;
 mod mappings;
 mod msg_secret;
 mod options;
+mod patience;
 mod protocol;
 mod rows;
 mod signal;
@@ -49,6 +50,7 @@ use wacore::store::error::{Result as StoreResult, StoreError};
 pub use error::{SqliteFault, SqliteFaultKind};
 pub use options::{SqliteOptions, Synchronous, TempStore};
 
+pub(crate) use connection::has_long_log;
 pub(crate) use error::is_contention;
 
 use crate::thread::off_thread;
@@ -85,10 +87,7 @@ impl WeakStore {
     /// Reads at once, if the store is open and its connection is free.
     pub(crate) fn read_now<T>(&self, work: impl FnOnce(&Connection) -> T) -> Option<T> {
         let shared = self.0.upgrade()?;
-        match shared.writer.read_now(|connection| Ok(work(connection))) {
-            Ok(read) => read.ok(),
-            Err(_) => None,
-        }
+        shared.writer.read_now(work)
     }
 }
 
@@ -109,7 +108,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`StoreError::InvalidConfig`] for a folder, for whatsapp-rust's own database, for a file of something
-    /// else and for one of a newer version of this library; [`StoreError::Io`] and [`StoreError::Connection`]
+    /// else, for one of a newer version of this library, and for `:memory:`; [`StoreError::Io`] and [`StoreError::Connection`]
     /// where the file can't be used; [`StoreError::Database`] if it is no database. Nothing was changed then.
     pub async fn open(path: impl AsRef<Path>) -> StoreResult<Self> {
         Self::open_with(path, SqliteOptions::new()).await
@@ -120,7 +119,13 @@ impl SqliteStore {
     /// # Errors
     /// As [`SqliteStore::open`].
     pub async fn open_with(path: impl AsRef<Path>, options: SqliteOptions) -> StoreResult<Self> {
-        Self::open_at(Location::File(path.as_ref().to_path_buf()), options).await
+        let path = path.as_ref();
+        if path.as_os_str() == ":memory:" {
+            return Err(error::unfit(
+                "that is no path but a URL for a database in memory: open it with `SqliteStore::open_url`",
+            ));
+        }
+        Self::open_at(Location::File(path.to_path_buf()), options).await
     }
 
     /// As [`SqliteStore::open_with`], for a `sqlite://` or `file:` URL, a plain path, or `:memory:`, which
@@ -179,6 +184,8 @@ impl SqliteStore {
     /// clones and accounts. Without it the log is folded in when the last clone is dropped: on the writer's thread, for which
     /// nobody waits, or, where there was none, by whoever drops it.
     ///
+    /// Called while it is being closed, it waits for the same end.
+    ///
     /// # Errors
     /// [`StoreError::InvalidConfig`] if it is closed already; [`SqliteFaultKind::Replaced`] if its last writes went
     /// into files that are no longer there.
@@ -209,24 +216,28 @@ impl SqliteStore {
         self.guarded(self.shared.writer.write(rows, work)).await
     }
 
-    /// Reads a row or two, on the caller's thread if a connection is free.
+    /// Reads a row or two, on the caller's thread if a connection is free and nobody is in the way.
     async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> StoreResult<T> {
         let Some(readers) = &self.shared.readers else {
             return self.shared.writer.read(work).await;
         };
         self.guarded(async {
-            if let Some(connection) = readers.try_get() {
+            let read = if let Some(connection) = readers.try_get() {
                 self.shared.noted()?;
-                return work(&connection).map_err(error::database);
+                Some(work(&connection))
+            } else {
+                // Until somebody reads beside a writer, one connection does for both.
+                self.shared.writer.read_now(&work)
+            };
+            match read {
+                Some(Err(error)) if is_contention(&error) => {}
+                Some(answer) => return answer.map_err(error::database),
+                None => {}
             }
-            // Until somebody reads beside a writer, one connection does for both.
-            match self.shared.writer.read_now(work) {
-                Ok(answer) => answer,
-                Err(work) => self.read_elsewhere(readers, work).await,
-            }
+            self.read_elsewhere(readers, work).await
         })
         .await
     }
@@ -234,7 +245,7 @@ impl SqliteStore {
     /// Reads many rows, on a thread of its own.
     async fn read_many<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> StoreResult<T> {
         match &self.shared.readers {
             Some(readers) => self.guarded(self.read_elsewhere(readers, work)).await,
@@ -242,15 +253,16 @@ impl SqliteStore {
         }
     }
 
-    /// Reads on a thread of its own.
+    /// Reads on a thread of its own, where it may wait for others.
     async fn read_elsewhere<T: Send + 'static>(
         &self,
         readers: &Readers,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> StoreResult<T> {
         let turn = self.shared.turns.acquire_arc().await;
         let readers = readers.clone();
         let files = self.shared.files.clone();
+        let patience = self.shared.options.busy_timeout;
         let read = move || {
             // Held until the thread is done, also where the caller lost interest.
             let _turn = turn;
@@ -263,7 +275,7 @@ impl SqliteStore {
             // Its own error says no more than SQLite's does, and may hold the path.
             let connection = connection
                 .map_err(|_| StoreError::Connection(Box::new(SqliteFault::NO_CONNECTION)))?;
-            work(&connection).map_err(error::database)
+            patience::in_time(patience, || work(&connection)).map_err(error::database)
         };
         off_thread("sealed-store-reader", read)
             .await

@@ -60,8 +60,8 @@ impl SqliteOptions {
         self
     }
 
-    /// How long a write waits for another process that is writing, from its turn on, before it fails; at most a day.
-    /// Default: 15 seconds.
+    /// How long a write waits for another process that is writing, and a read for one that has the file to itself, from
+    /// its turn on, before it fails; at most a day. Nobody waits on the caller's thread. Default: 15 seconds.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
         self.busy_timeout = timeout.min(Duration::from_secs(86_400));
         self

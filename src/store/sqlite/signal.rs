@@ -208,7 +208,7 @@ impl SignalStore for SqliteStore {
             let mut statement = connection
                 .prepare_cached("SELECT record FROM prekeys WHERE account = ?1 AND id = ?2")?;
             let mut found = Vec::with_capacity(ids.len());
-            for id in ids {
+            for &id in &ids {
                 let record: Option<Vec<u8>> = statement
                     .query_row(params![account, signed(id)], |row| row.get(0))
                     .optional()?;

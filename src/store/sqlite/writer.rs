@@ -8,7 +8,7 @@ mod job;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_channel::oneshot;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -16,6 +16,7 @@ use wacore::store::error::StoreError;
 
 use super::error::{SqliteFault, SqliteFaultKind, database, is_contention, unfit};
 use super::files::Files;
+use super::patience::in_time;
 use job::{Job, Write, not_committed};
 
 /// Writes that may wait in the queue; more callers wait outside of it.
@@ -29,8 +30,6 @@ const CHECKPOINT_PAGES: u32 = 1000;
 /// A log of so many pages is folded in while nobody writes, so that it begins anew: under writes that never
 /// pause it would grow for ever.
 const LONGEST_LOG: u32 = 4 * CHECKPOINT_PAGES;
-/// The first and the longest pause between two tries while another process writes.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
 
 thread_local! {
     /// Pages in the log after a commit on this thread, which SQLite tells only to a function.
@@ -42,7 +41,9 @@ struct Checkpointing<'a>(&'a Shared);
 
 impl Drop for Checkpointing<'_> {
     fn drop(&mut self) {
-        lock(&self.0.queue).checkpointing = false;
+        let mut queue = lock(&self.0.queue);
+        queue.checkpointing = false;
+        queue.anew = true;
     }
 }
 
@@ -78,6 +79,8 @@ struct Queue {
     /// Pages in the log, and how many there were at the last checkpoint.
     pages: u32,
     pages_then: u32,
+    /// Whether the next commit may begin the log anew, for which it waits for the disk.
+    anew: bool,
     closed: bool,
     /// Who waits for the end.
     closers: Vec<oneshot::Sender<()>>,
@@ -128,7 +131,10 @@ impl Writer {
         Self {
             shared: Arc::new(Shared {
                 connection: Mutex::new(connection),
-                queue: Mutex::default(),
+                queue: Mutex::new(Queue {
+                    anew: files.is_some(),
+                    ..Queue::default()
+                }),
                 wake: Condvar::new(),
                 places: Arc::new(async_lock::Semaphore::new(QUEUED)),
                 inline,
@@ -175,16 +181,11 @@ impl Writer {
         start(&self.shared, &mut queue)
     }
 
-    /// Reads on the connection that writes, on the caller's thread, unless somebody uses or waits for it:
-    /// then the work comes back.
-    pub(super) fn read_now<T, F>(&self, work: F) -> Result<Result<T, StoreError>, F>
-    where
-        F: FnOnce(&Connection) -> rusqlite::Result<T>,
-    {
-        match self.shared.idle_connection() {
-            Some(connection) => Ok(work(&connection).map_err(database)),
-            None => Err(work),
-        }
+    /// Reads on the connection that writes, on the caller's thread, unless somebody uses or waits for it.
+    pub(super) fn read_now<T>(&self, work: impl FnOnce(&Connection) -> T) -> Option<T> {
+        self.shared
+            .idle_connection()
+            .map(|connection| work(&connection))
     }
 
     /// Reads on the connection that writes: what a database in memory has.
@@ -200,7 +201,8 @@ impl Writer {
         let (closer, end) = oneshot::channel();
         {
             let mut queue = lock(&self.shared.queue);
-            if queue.closed {
+            // While it is being closed, whoever closes it as well waits for the same end.
+            if queue.closed && !queue.running {
                 return Err(closed());
             }
             if queue.running {
@@ -257,7 +259,9 @@ impl Shared {
     where
         F: FnOnce(&Connection) -> rusqlite::Result<T>,
     {
-        let Some(connection) = self.idle_connection() else {
+        let anew = try_lock(&self.queue).is_none_or(|queue| queue.anew);
+        let idle = if anew { None } else { self.idle_connection() };
+        let Some(connection) = idle else {
             return Err(work);
         };
         match begin(&connection) {
@@ -296,6 +300,7 @@ impl Shared {
         let mut queue = lock(&self.queue);
         queue.checkpoint |= full;
         let Some(pages) = pages else { return };
+        queue.anew = false;
         queue.pages = pages;
         // It began anew.
         queue.pages_then = queue.pages_then.min(pages);
@@ -369,7 +374,9 @@ impl Shared {
     /// Makes `jobs` in one transaction, each whole or not at all.
     fn make(&self, mut jobs: Vec<Box<dyn Job>>) {
         let connection = lock(&self.connection);
-        let mut lost = self.begin_in_time(&connection).err().map(database);
+        let mut lost = in_time(self.busy_timeout, || begin(&connection))
+            .err()
+            .map(database);
         let alone = jobs.len() == 1;
         // Of the jobs before this one nothing is left: they are told so.
         let mut gone = 0;
@@ -422,25 +429,6 @@ impl Shared {
                 lost.as_ref()
             };
             job.finish(lost);
-        }
-    }
-
-    /// Begins a transaction, waiting for another process with growing, uneven pauses.
-    fn begin_in_time(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let since = Instant::now();
-        let (mut pause, longest) = PAUSE;
-        loop {
-            match begin(connection) {
-                Err(error) if is_contention(&error) && since.elapsed() < self.busy_timeout => {
-                    // Between half and all of it, so that two that wait do not meet again.
-                    let mut jitter = [0u8; 1];
-                    let _ = getrandom::fill(&mut jitter);
-                    let part = 0.5 + f64::from(u8::from_le_bytes(jitter)) / 510.0;
-                    std::thread::sleep(pause.mul_f64(part));
-                    pause = (2 * pause).min(longest);
-                }
-                other => return other,
-            }
         }
     }
 

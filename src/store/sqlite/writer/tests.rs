@@ -141,3 +141,95 @@ fn a_dropped_write_does_not_come_after_a_later_one() {
         assert_eq!(last, 2, "the later write was acknowledged");
     }
 }
+
+/// On which thread a write is made.
+async fn thread_of(writer: &Writer) -> Option<String> {
+    let write = writer.write(1, |connection| {
+        insert(connection)?;
+        Ok(std::thread::current().name().map(str::to_owned))
+    });
+    write.await.unwrap()
+}
+
+const WRITERS: &str = "sealed-store-writer";
+
+/// A commit that begins the log waits for the disk to have its first page: no caller's thread does that, neither
+/// when the store was opened nor after a checkpoint.
+#[tokio::test]
+async fn a_commit_that_waits_for_the_disk_is_made_on_the_writers_thread() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.db");
+    open(&path).execute_batch("CREATE TABLE t (n)").unwrap();
+    let writer = writer(&path);
+    assert_eq!(thread_of(&writer).await.as_deref(), Some(WRITERS));
+    assert_ne!(thread_of(&writer).await.as_deref(), Some(WRITERS));
+    writer.shared.note_log(Some(2 * CHECKPOINT_PAGES), false);
+    writer.shared.checkpoint_if_due();
+    while lock(&writer.shared.queue).checkpointing {
+        std::thread::yield_now();
+    }
+    assert_eq!(thread_of(&writer).await.as_deref(), Some(WRITERS));
+    assert_ne!(thread_of(&writer).await.as_deref(), Some(WRITERS));
+}
+
+/// Writes that wait share one transaction, and so one wait for the disk.
+#[tokio::test]
+async fn writes_that_come_together_share_a_transaction() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.db");
+    let other = open(&path);
+    other.execute_batch("CREATE TABLE t (n)").unwrap();
+    let connection = open(&path);
+    let commits = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = Arc::clone(&commits);
+    connection
+        .commit_hook(Some(move || {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            false
+        }))
+        .unwrap();
+    let writer = Writer::new(
+        connection,
+        Some(files(&path)),
+        true,
+        Duration::from_secs(60),
+    );
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    let mut writes: Vec<_> = (0..SHARED + 1)
+        .map(|_| Box::pin(writer.write(1, insert)))
+        .collect();
+    for write in &mut writes {
+        assert!(write.as_mut().poll(&mut context).is_pending());
+    }
+    other.execute_batch("COMMIT").unwrap();
+    for write in writes {
+        assert_eq!(write.await.unwrap(), 1);
+    }
+    // The thread may have taken the first ones before the others were there.
+    let commits = commits.load(std::sync::atomic::Ordering::Relaxed);
+    assert!((2..=3).contains(&commits), "{commits} commits");
+}
+
+/// Whoever closes a store that is being closed waits for the same end, so that a close whose future was dropped can be
+/// waited for again.
+#[tokio::test]
+async fn a_dropped_close_can_be_waited_for_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.db");
+    let other = open(&path);
+    other.execute_batch("CREATE TABLE t (n)").unwrap();
+    let writer = writer(&path);
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    let mut write = Box::pin(writer.write(1, insert));
+    assert!(write.as_mut().poll(&mut context).is_pending());
+    let mut first = Box::pin(writer.close());
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    drop(first);
+    assert!(writer.write(1, insert).await.is_err(), "it takes no more");
+    other.execute_batch("COMMIT").unwrap();
+    writer.close().await.unwrap();
+    assert_eq!(write.await.unwrap(), 1, "what waited was made");
+    assert!(writer.close().await.is_err(), "it is closed");
+}
