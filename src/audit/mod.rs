@@ -159,6 +159,15 @@ pub enum AuditEvent {
         /// The new generation.
         generation: u32,
     },
+    /// A data key was erased: what it sealed can't be read again.
+    GenerationDestroyed {
+        /// The account.
+        account: String,
+        /// The table.
+        table: Table,
+        /// The generation.
+        generation: u32,
+    },
     /// A row did not open.
     RowRefused {
         /// The account.

@@ -133,7 +133,7 @@ impl AccountShared {
     }
 }
 
-async fn read(core: &Core, name: &str) -> Result<(u64, AccountBody), SealError> {
+pub(super) async fn read(core: &Core, name: &str) -> Result<(u64, AccountBody), SealError> {
     let (revision, body) = core
         .read::<AccountBody>(&account_document(name))
         .await?
@@ -189,6 +189,7 @@ pub(super) async fn create(core: &Arc<Core>, name: &str) -> Result<Account, Seal
             store_id: None,
             state: AccountState::New,
             keys: Vec::new(),
+            resealing: None,
         };
         for table in std::iter::once(None).chain(Table::ALL.map(Some)) {
             let key = secret::random_key()?;

@@ -151,8 +151,32 @@ pub(crate) struct AccountBody {
     pub(crate) store_id: Option<[u8; 16]>,
     pub(crate) state: AccountState,
     pub(crate) keys: Vec<KeyEntry>,
+    /// While rows are resealed under new data keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) resealing: Option<Resealing>,
 }
 body!(AccountBody);
+
+/// How far a resealing is. Under the document's MAC: whoever can write the file could otherwise have rows passed over.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Resealing {
+    /// The tables whose rows are resealed, each under its newest generation when it began.
+    pub(crate) targets: Vec<ResealingTarget>,
+    /// The store's table that is being walked; those before it are done.
+    pub(crate) place: String,
+    /// The key of the last row of it that is done, as the walker has it; empty at its beginning.
+    #[serde(with = "hex_bytes")]
+    pub(crate) after: Vec<u8>,
+}
+
+/// A table that is resealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ResealingTarget {
+    pub(crate) table: Table,
+    pub(crate) generation: u32,
+}
 
 /// How far an account is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -353,6 +377,24 @@ mod hex_array {
             .ok()
             .and_then(|bytes| bytes.try_into().ok())
             .ok_or_else(|| D::Error::custom("not hexadecimal digits of the right length"))
+    }
+}
+
+mod hex_bytes {
+    use data_encoding::HEXLOWER;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&HEXLOWER.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        HEXLOWER
+            .decode(text.as_bytes())
+            .map_err(|_| D::Error::custom("not hexadecimal digits"))
     }
 }
 

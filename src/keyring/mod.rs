@@ -10,6 +10,7 @@
 mod account;
 mod core;
 pub(crate) mod derive;
+mod destroy;
 pub(crate) mod document;
 mod generation;
 mod idle;

@@ -1,0 +1,230 @@
+//! Destroying data keys and whole accounts: what they sealed can't be read again.
+//!
+//! A wrapped key is erased from the account's document; keys are random and derived from nothing, so nothing else
+//! gives them back but a copy of the document that was made before. An old generation is destroyed in the order
+//! prove, mark, prove, erase: whoever walks the store proves, and the two steps here are durable before the next.
+
+use super::Account;
+use super::core::now;
+use super::document::{AccountBody, AccountState, KeyEntry, KeyState, Resealing};
+use crate::audit::{AuditEvent, id_text};
+use crate::error::SealError;
+use crate::record::Table;
+
+/// A data key that is no longer used to seal.
+pub(crate) type Generation = (Table, u32);
+
+fn data_keys<'a>(
+    body: &'a mut AccountBody,
+    doomed: &'a [Generation],
+) -> impl Iterator<Item = &'a mut KeyEntry> {
+    body.keys.iter_mut().filter(|entry| {
+        let generation = entry.table.map(|table| (table, entry.generation));
+        generation.is_some_and(|generation| doomed.contains(&generation))
+    })
+}
+
+fn erase(entry: &mut KeyEntry) -> bool {
+    if entry.state == KeyState::Destroyed {
+        return false;
+    }
+    entry.state = KeyState::Destroyed;
+    entry.wrapped = None;
+    entry.retired.get_or_insert_with(now);
+    true
+}
+
+impl Account {
+    /// The generations that open and do not seal, oldest first: what their tables' rows may still be under.
+    pub(crate) async fn old_generations(&self) -> Result<Vec<Generation>, SealError> {
+        let mut old = Vec::new();
+        self.shared
+            .change(|body, _| {
+                old = body
+                    .keys
+                    .iter()
+                    .filter(|entry| {
+                        matches!(entry.state, KeyState::Retained | KeyState::Destroying)
+                    })
+                    .filter_map(|entry| entry.table.map(|table| (table, entry.generation)))
+                    .collect();
+                Ok(false)
+            })
+            .await?;
+        old.sort_unstable();
+        Ok(old)
+    }
+
+    /// Marks old generations for destruction, durably. They open until they are erased.
+    pub(crate) async fn mark_destroying(&self, doomed: &[Generation]) -> Result<(), SealError> {
+        self.shared
+            .change(|body, _| {
+                let mut changed = false;
+                for entry in data_keys(body, doomed) {
+                    match entry.state {
+                        KeyState::Retained => {
+                            entry.state = KeyState::Destroying;
+                            changed = true;
+                        }
+                        KeyState::Active => return Err(in_use()),
+                        KeyState::Destroying | KeyState::Destroyed => {}
+                    }
+                }
+                Ok(changed)
+            })
+            .await
+    }
+
+    /// Takes the mark back: rows under these generations were found after all.
+    pub(crate) async fn keep_generations(&self, kept: &[Generation]) -> Result<(), SealError> {
+        self.shared
+            .change(|body, _| {
+                let mut changed = false;
+                for entry in data_keys(body, kept) {
+                    if entry.state == KeyState::Destroying {
+                        entry.state = KeyState::Retained;
+                        changed = true;
+                    }
+                }
+                Ok(changed)
+            })
+            .await
+    }
+
+    /// Erases generations that are marked, durably. The caller has proved that no row is under them, and holds the
+    /// keyring alone.
+    pub(crate) async fn erase_generations(&self, doomed: &[Generation]) -> Result<(), SealError> {
+        let mut erased = Vec::new();
+        self.shared
+            .change(|body, _| {
+                erased.clear();
+                for entry in data_keys(body, doomed) {
+                    match entry.state {
+                        KeyState::Destroying => {
+                            erase(entry);
+                            erased.extend(entry.table.map(|table| (table, entry.generation)));
+                        }
+                        KeyState::Destroyed => {}
+                        KeyState::Active | KeyState::Retained => return Err(in_use()),
+                    }
+                }
+                Ok(!erased.is_empty())
+            })
+            .await?;
+        self.note_destroyed(&erased);
+        Ok(())
+    }
+
+    /// How far a resealing is that was begun and not finished.
+    pub(crate) async fn resealing(&self) -> Result<Option<Resealing>, SealError> {
+        let mut found = None;
+        self.shared
+            .change(|body, _| {
+                found = body.resealing.clone();
+                Ok(false)
+            })
+            .await?;
+        Ok(found)
+    }
+
+    /// Notes durably how far a resealing is; `None` when it is done.
+    pub(crate) async fn note_resealing(&self, at: Option<&Resealing>) -> Result<(), SealError> {
+        self.shared
+            .change(|body, _| {
+                let changed = body.resealing.as_ref() != at;
+                body.resealing = at.cloned();
+                Ok(changed)
+            })
+            .await
+    }
+
+    /// Destroys every data key of `tables`: no row of theirs opens again, in no copy of the store, unless somebody has a
+    /// copy of the keyring from before. Names in key columns stay readable until the account is shredded. The answer is
+    /// how many keys were destroyed.
+    ///
+    /// Runs alone: every other opener of the keyring must be closed. A table that is to be used again gets a new key by
+    /// [`Account::rotate_data_keys`].
+    ///
+    /// # Errors
+    /// [`SealError::InUse`] while somebody else has the keyring open; if the keyring is not open, or its store fails.
+    pub async fn shred_tables(&self, tables: &[Table]) -> Result<usize, SealError> {
+        let mut erased = Vec::new();
+        self.exclusively(async {
+            self.shared
+                .change(|body, _| {
+                    erased.clear();
+                    for entry in &mut body.keys {
+                        if let Some(table) = entry.table
+                            && tables.contains(&table)
+                            && erase(entry)
+                        {
+                            erased.push((table, entry.generation));
+                        }
+                    }
+                    Ok(!erased.is_empty())
+                })
+                .await
+        })
+        .await?;
+        self.note_destroyed(&erased);
+        Ok(erased.len())
+    }
+
+    /// Destroys all keys of the account, its blind key too: no row and no name of it can be read again, in no copy of
+    /// the store, unless somebody has a copy of the keyring from before. The account answers
+    /// [`SealError::Shredded`] from then on. The answer is how many keys were destroyed.
+    ///
+    /// Runs alone: every other opener of the keyring must be closed.
+    ///
+    /// # Errors
+    /// [`SealError::InUse`] while somebody else has the keyring open; if the keyring is not open, or its store fails.
+    pub async fn shred(&self) -> Result<usize, SealError> {
+        let (mut erased, mut count, mut shredded) = (Vec::new(), 0, false);
+        self.exclusively(async {
+            self.shared
+                .change(|body, _| {
+                    erased.clear();
+                    count = 0;
+                    for entry in &mut body.keys {
+                        if erase(entry) {
+                            count += 1;
+                            erased.extend(entry.table.map(|table| (table, entry.generation)));
+                        }
+                    }
+                    shredded = body.state != AccountState::Shredded;
+                    body.state = AccountState::Shredded;
+                    body.resealing = None;
+                    Ok(shredded || count > 0)
+                })
+                .await
+        })
+        .await?;
+        self.note_destroyed(&erased);
+        if shredded {
+            self.audit().record(&AuditEvent::AccountState {
+                account: id_text(&self.uid()),
+                state: AccountState::Shredded.name().to_owned(),
+            });
+        }
+        Ok(count)
+    }
+
+    fn note_destroyed(&self, erased: &[Generation]) {
+        for (table, generation) in erased {
+            self.audit().record(&AuditEvent::GenerationDestroyed {
+                account: id_text(&self.uid()),
+                table: *table,
+                generation: *generation,
+            });
+        }
+    }
+}
+
+fn in_use() -> SealError {
+    SealError::Invalid {
+        what: "a data key that is not marked for destruction is kept",
+    }
+}
+
+#[cfg(test)]
+mod tests;
