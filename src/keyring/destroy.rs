@@ -6,7 +6,7 @@
 
 use super::Account;
 use super::core::now;
-use super::document::{AccountBody, AccountState, KeyEntry, KeyState, Resealing};
+use super::document::{AccountBody, AccountState, KeyEntry, KeyState, Resealing, ResealingTarget};
 use crate::audit::{AuditEvent, id_text};
 use crate::error::SealError;
 use crate::record::Table;
@@ -113,6 +113,23 @@ impl Account {
             .await?;
         self.note_destroyed(&erased);
         Ok(())
+    }
+
+    /// Gives `tables` new data keys and begins to reseal their rows, in one durable step: a kill in between would leave
+    /// new keys behind at every try.
+    pub(crate) async fn begin_resealing(&self, tables: &[Table]) -> Result<(), SealError> {
+        self.rotate_and(tables, |body, made| {
+            let targets = made.iter().map(|(table, generation)| ResealingTarget {
+                table: *table,
+                generation: *generation,
+            });
+            body.resealing = Some(Resealing {
+                targets: targets.collect(),
+                place: String::new(),
+                after: Vec::new(),
+            });
+        })
+        .await
     }
 
     /// How far a resealing is that was begun and not finished.

@@ -165,34 +165,21 @@ impl Account {
     /// # Errors
     /// If the keyring is not open, or its store fails; the old keys stay in use then.
     pub async fn rotate_data_keys(&self, tables: &[Table]) -> Result<(), SealError> {
+        self.rotate_and(tables, |_, _| {}).await
+    }
+
+    /// Gives `tables` new data keys, and lets `also` alter the document in the same write.
+    pub(super) async fn rotate_and(
+        &self,
+        tables: &[Table],
+        mut also: impl FnMut(&mut AccountBody, &[(Table, u32)]),
+    ) -> Result<(), SealError> {
         let suite = self.shared.core.with_open(|open| Ok(open.suite))?;
         let mut made = Vec::new();
         self.shared
             .change(|body, root| {
-                made.clear();
-                for table in tables {
-                    if made.iter().any(|(done, _)| done == table) {
-                        continue;
-                    }
-                    let newest = body
-                        .keys
-                        .iter()
-                        .filter(|key| key.table == Some(*table))
-                        .map(|key| key.generation)
-                        .max()
-                        .unwrap_or(0);
-                    let generation = newest.checked_add(1).ok_or(SealError::TooLarge)?;
-                    for key in &mut body.keys {
-                        if key.table == Some(*table) && key.state == KeyState::Active {
-                            key.state = KeyState::Retained;
-                            key.retired = Some(now());
-                        }
-                    }
-                    let key = secret::random_key()?;
-                    let entry = entry(body, root, Some(*table), generation, suite, &key)?;
-                    body.keys.push(entry);
-                    made.push((*table, generation));
-                }
+                made = rotate(body, root, suite, tables)?;
+                also(body, &made);
                 Ok(!made.is_empty())
             })
             .await?;
@@ -205,6 +192,40 @@ impl Account {
         }
         Ok(())
     }
+}
+
+/// Adds a new generation for each of `tables`, and retires those before.
+fn rotate(
+    body: &mut AccountBody,
+    root: &RootKeys,
+    suite: Suite,
+    tables: &[Table],
+) -> Result<Vec<(Table, u32)>, SealError> {
+    let mut made: Vec<(Table, u32)> = Vec::with_capacity(tables.len());
+    for table in tables {
+        if made.iter().any(|(done, _)| done == table) {
+            continue;
+        }
+        let newest = body
+            .keys
+            .iter()
+            .filter(|key| key.table == Some(*table))
+            .map(|key| key.generation)
+            .max()
+            .unwrap_or(0);
+        let generation = newest.checked_add(1).ok_or(SealError::TooLarge)?;
+        for key in &mut body.keys {
+            if key.table == Some(*table) && key.state == KeyState::Active {
+                key.state = KeyState::Retained;
+                key.retired = Some(now());
+            }
+        }
+        let key = secret::random_key()?;
+        let entry = entry(body, root, Some(*table), generation, suite, &key)?;
+        body.keys.push(entry);
+        made.push((*table, generation));
+    }
+    Ok(made)
 }
 
 impl Keyring {
