@@ -127,6 +127,7 @@ impl Account {
                 targets: targets.collect(),
                 place: String::new(),
                 after: Vec::new(),
+                walked: false,
             });
         })
         .await

@@ -168,6 +168,8 @@ pub(crate) struct Resealing {
     /// The key of the last row of it that is done, as the walker has it; empty at its beginning.
     #[serde(with = "hex_bytes")]
     pub(crate) after: Vec<u8>,
+    /// Whether all were walked: what is left is to prove that, and to destroy the old keys.
+    pub(crate) walked: bool,
 }
 
 /// A table that is resealed.

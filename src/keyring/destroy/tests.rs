@@ -139,6 +139,7 @@ async fn how_far_a_resealing_is_survives_a_new_root() {
         }],
         place: "sessions".into(),
         after: vec![0, 255],
+        walked: false,
     };
     account.note_resealing(Some(&at)).await.unwrap();
     keyring.rotate_root(&[(1, &raw())], &[]).await.unwrap();

@@ -1,0 +1,234 @@
+//! The pieces of work on rows, each short, on a thread that may wait.
+
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use super::place::{Place, kinds};
+use crate::error::SealError;
+use crate::keyring::{Account, Generation, ResealingTarget};
+use crate::lifecycle::LifecycleError;
+use crate::lifecycle::convert;
+use crate::options::SealOptions;
+use crate::record::{NONCE_LEN, Nonce, Table};
+use crate::rows::{self, Cursor, Found, Kind, Layout, Row};
+use crate::sealed::Sealer;
+use crate::secret;
+
+type Result<T> = std::result::Result<T, LifecycleError>;
+
+/// Rows that are read, and replaced, at once: a transaction of some milliseconds.
+const PAGE: usize = 256;
+/// How often a walk's place is written: the document waits for the disk.
+const NOTED: Duration = Duration::from_secs(1);
+
+/// What works on the rows of one account.
+pub(super) struct Hands {
+    connection: Connection,
+    layout: Layout,
+    account: Account,
+    number: i32,
+    rate: Option<u32>,
+    noted: Instant,
+}
+
+/// What became of a page.
+pub(super) struct Walked {
+    pub(super) seen: u64,
+    pub(super) changed: u64,
+    /// Why a row could not be resealed.
+    pub(super) refused: Option<SealError>,
+    pub(super) next: Option<Cursor>,
+    /// Whether it is time to write down how far the walk is.
+    pub(super) noteworthy: bool,
+}
+
+/// What was found on a page.
+pub(super) struct Proved {
+    pub(super) seen: u64,
+    /// Whether a row is under a generation that it must not be under.
+    pub(super) left: bool,
+    pub(super) next: Option<Cursor>,
+}
+
+/// Rows of the store that are one to the client, and what they become.
+struct Change {
+    old: Vec<Row>,
+    new: Vec<Row>,
+}
+
+impl Hands {
+    pub(super) fn new(
+        connection: Connection,
+        layout: Layout,
+        account: Account,
+        number: i32,
+        rate: Option<u32>,
+    ) -> Self {
+        Self {
+            connection,
+            layout,
+            account,
+            number,
+            rate,
+            noted: Instant::now(),
+        }
+    }
+
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// How many rows there are, of all accounts.
+    pub(super) fn total(&self) -> Result<u64> {
+        let mut total = 0;
+        for kind in kinds() {
+            total += rows::count(&self.connection, self.layout, kind)?;
+        }
+        Ok(total)
+    }
+
+    /// The account's rows of the page at `at`, each with the other half of a message secret.
+    fn page(&self, at: &Place) -> Result<(Vec<(Row, Option<Row>)>, u64, Option<Cursor>)> {
+        let (found, next) =
+            rows::page(&self.connection, self.layout, at.kind, &at.after, PAGE)?;
+        let seen = found.len() as u64;
+        let mut page = Vec::with_capacity(found.len());
+        for found in found {
+            let row = match found {
+                Found::Row(row) => row,
+                Found::Bad(what) => {
+                    return Err(LifecycleError::CorruptRow {
+                        table: self.layout.table(at.kind),
+                        what,
+                    });
+                }
+            };
+            if row.account != self.number || convert::is_second_half(&row) {
+                continue;
+            }
+            let second = match at.kind {
+                Kind::MsgSecret => rows::secrets_beside(&self.connection, self.layout, &row)?
+                    .into_iter()
+                    .find(|second| convert::are_halves(&row, second)),
+                _ => None,
+            };
+            page.push((row, second));
+        }
+        Ok((page, seen, next))
+    }
+
+    /// Reseals what a page holds under older keys.
+    pub(super) fn reseal(&mut self, at: &Place, targets: &[ResealingTarget]) -> Result<Walked> {
+        let began = Instant::now();
+        let (page, seen, next) = self.page(at)?;
+        let mut refused = None;
+        let mut changes = Vec::new();
+        for (row, second) in page {
+            match self.resealed(&row, second.as_ref(), targets) {
+                Ok(Some(new)) => changes.push(Change {
+                    old: std::iter::once(row).chain(second).collect(),
+                    new,
+                }),
+                Ok(None) => {}
+                Err(error) => {
+                    refused.get_or_insert(error);
+                }
+            }
+        }
+        let changed = self.replace(&changes)?;
+        if let Some(rate) = self.rate {
+            let due = Duration::from_secs_f64(seen as f64 / f64::from(rate));
+            std::thread::sleep(due.saturating_sub(began.elapsed()));
+        }
+        let noteworthy = self.noted.elapsed() >= NOTED;
+        if noteworthy {
+            self.noted = Instant::now();
+        }
+        Ok(Walked {
+            seen,
+            changed,
+            refused,
+            next,
+            noteworthy,
+        })
+    }
+
+    /// What a row becomes, if it is under an older key of a table that is resealed.
+    fn resealed(
+        &self,
+        row: &Row,
+        second: Option<&Row>,
+        targets: &[ResealingTarget],
+    ) -> std::result::Result<Option<Vec<Row>>, SealError> {
+        self.with(|sealer| {
+            let is_old = |(table, generation): Generation| {
+                targets
+                    .iter()
+                    .any(|target| target.table == table && generation < target.generation)
+            };
+            let mut nonce: Nonce = [0; NONCE_LEN];
+            secret::random(&mut nonce)?;
+            convert::reseal(sealer, row, second, is_old, &nonce)
+        })
+    }
+
+    /// Runs synchronous work with the keys. The keys of a generation that another process made are fetched by the caller.
+    fn with<T>(
+        &self,
+        work: impl Fn(&Sealer<'_>) -> std::result::Result<T, SealError>,
+    ) -> std::result::Result<T, SealError> {
+        let options: &SealOptions = self.account.seal_options();
+        self.account
+            .with_keys(|keys| work(&Sealer { keys, options }))
+    }
+
+    /// Puts new rows in the place of those that are still what was read, in one short transaction. How many were.
+    fn replace(&self, changes: &[Change]) -> Result<u64> {
+        if changes.is_empty() {
+            return Ok(0);
+        }
+        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        let replaced = self.replace_all(changes);
+        match replaced {
+            Ok(_) => self.connection.execute_batch("COMMIT")?,
+            Err(_) if !self.connection.is_autocommit() => {
+                // The error that led here is the one that is told.
+                let _ = self.connection.execute_batch("ROLLBACK");
+            }
+            Err(_) => {}
+        }
+        replaced
+    }
+
+    fn replace_all(&self, changes: &[Change]) -> Result<u64> {
+        let mut replaced = 0;
+        for change in changes {
+            self.connection.execute_batch("SAVEPOINT row")?;
+            let mut whole = true;
+            for (old, new) in change.old.iter().zip(&change.new) {
+                whole = whole && rows::replace(&self.connection, self.layout, old, new)?;
+            }
+            // Of a message secret both halves or none.
+            self.connection.execute_batch(if whole {
+                "RELEASE row"
+            } else {
+                "ROLLBACK TO row; RELEASE row"
+            })?;
+            replaced += u64::from(whole);
+        }
+        Ok(replaced)
+    }
+
+    /// Looks on a page for rows under `doomed` generations.
+    pub(super) fn prove(&self, at: &Place, doomed: &[Generation]) -> Result<Proved> {
+        let (page, seen, next) = self.page(at)?;
+        let mut left = false;
+        for (row, second) in page {
+            let under: Option<(Table, u32)> =
+                self.with(|sealer| convert::sealed_under(sealer, &row, second.as_ref()))?;
+            left |= under.is_some_and(|under| doomed.contains(&under));
+        }
+        Ok(Proved { seen, left, next })
+    }
+}
