@@ -49,7 +49,7 @@ use wacore::store::error::{Result as StoreResult, StoreError};
 pub use error::{SqliteFault, SqliteFaultKind};
 pub use options::{SqliteOptions, Synchronous, TempStore};
 
-pub(crate) use error::is_contention;
+pub(crate) use error::{advised, is_contention};
 
 use crate::thread::off_thread;
 use files::Files;
