@@ -22,7 +22,7 @@ const STATEMENTS: usize = 128;
 const SHORT_LOG: u64 = 1 << 20;
 
 /// Of a file that nobody has open: what a program that was killed left.
-fn log_length(path: &Path) -> u64 {
+pub(crate) fn log_length(path: &Path) -> u64 {
     // It is beside the file that a link leads to.
     let log = std::fs::canonicalize(path).map(|path| {
         let mut log = path.into_os_string();
@@ -176,6 +176,17 @@ fn settings(connection: &Connection, options: &SqliteOptions) -> rusqlite::Resul
     connection.pragma_update(None, "temp_store", temp_store)?;
     connection.pragma_update(None, "cache_size", -i64::from(options.cache_kib))?;
     connection.pragma_update(None, "foreign_keys", options.foreign_keys)
+}
+
+/// The schema's version, and the newest that is known here.
+pub(crate) fn schema_version(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
+    let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
+    Ok((number(version(connection)?), number(MIGRATIONS.len())))
+}
+
+/// Makes the schema in a new file, without any of the settings that a store has.
+pub(crate) fn create_schema(connection: &Connection) -> Result<(), StoreError> {
+    migrate(connection)
 }
 
 /// The schema's version; 0 for none.
