@@ -174,6 +174,42 @@ impl Body {
     }
 }
 
+impl Body {
+    /// The parts of its key, for whoever asked to see them.
+    pub(crate) fn key_text(&self) -> String {
+        let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
+        match self {
+            Self::Device(_) => "device".to_owned(),
+            Self::Session { address, .. }
+            | Self::Identity { address, .. }
+            | Self::SenderKey { address, .. } => address.to_string(),
+            Self::PreKey { id, .. } | Self::SignedPreKey { id, .. } => id.to_string(),
+            Self::SyncKey { id, .. } => hex(id),
+            Self::Version { name, .. } => name.to_string(),
+            Self::MutationMac {
+                name, index_mac, ..
+            } => format!("{} {}", **name, hex(index_mac)),
+            Self::SenderKeyDevice { group, device, .. } => format!("{} {}", **group, **device),
+            Self::LidMapping(entry) => format!("{} {}", entry.lid, entry.phone_number),
+            Self::BaseKey {
+                address,
+                message_id,
+                ..
+            } => format!("{} {}", **address, **message_id),
+            Self::DeviceList(list) => list.user.clone(),
+            Self::GroupMetadata { group, .. } => group.to_string(),
+            Self::TcToken { jid, .. } => jid.to_string(),
+            Self::SentMessage { chat, id, .. } => format!("{} {}", **chat, **id),
+            Self::PendingInbound {
+                chat, sender, id, ..
+            }
+            | Self::MsgSecret {
+                chat, sender, id, ..
+            } => format!("{} {} {}", **chat, **sender, **id),
+        }
+    }
+}
+
 /// What the client's own types hold does not wipe itself; the rest does.
 impl Drop for Body {
     fn drop(&mut self) {

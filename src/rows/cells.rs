@@ -157,14 +157,21 @@ impl<'a> Stored<'a, '_> {
         self.text().map(Some)
     }
 
-    /// An id, which upstream keeps as the same 32 bits with a sign.
+    /// An id, which both layouts keep as the same 32 bits with a sign.
     fn id(&mut self) -> Result<u32> {
-        let value = self.int()?;
+        i32::try_from(self.int()?)
+            .map(i32::cast_unsigned)
+            .map_err(|_| self.wrong("a number is out of bounds"))
+    }
+
+    /// A number that only upstream keeps with a sign.
+    fn raw_id(&mut self) -> Result<u32> {
         match self.layout {
-            Layout::Upstream => i32::try_from(value).ok().map(i32::cast_unsigned),
-            Layout::Ours => u32::try_from(value).ok(),
+            Layout::Upstream => self.id(),
+            Layout::Ours => {
+                u32::try_from(self.int()?).map_err(|_| self.wrong("a number is out of bounds"))
+            }
         }
-        .ok_or_else(|| self.wrong("a number is out of bounds"))
     }
 
     /// The last column of most of upstream's tables, and of a few of ours.
@@ -190,7 +197,11 @@ fn has_time(layout: Layout, kind: Kind) -> bool {
     }
 }
 
-fn id_cell(layout: Layout, id: u32) -> Cell<'static> {
+fn id_cell(id: u32) -> Cell<'static> {
+    Cell::Int(i64::from(id.cast_signed()))
+}
+
+fn raw_id_cell(layout: Layout, id: u32) -> Cell<'static> {
     Cell::Int(match layout {
         Layout::Upstream => i64::from(id.cast_signed()),
         Layout::Ours => i64::from(id),
@@ -339,7 +350,7 @@ fn device_list(stored: &mut Stored<'_, '_>) -> Result<DeviceListRecord> {
     let raw_id = if stored.null()? {
         None
     } else {
-        Some(stored.id()?)
+        Some(stored.raw_id()?)
     };
     Ok(DeviceListRecord {
         user: std::mem::take(&mut *user),
@@ -385,13 +396,9 @@ fn put_body<'a>(layout: Layout, body: &'a Body, cells: &mut Cells<'a>) -> Result
             id,
             record,
             uploaded,
-        } => cells.extend([
-            id_cell(layout, *id),
-            Cell::Bytes(record),
-            Cell::Int(*uploaded),
-        ]),
+        } => cells.extend([id_cell(*id), Cell::Bytes(record), Cell::Int(*uploaded)]),
         Body::SignedPreKey { id, record } => {
-            cells.extend([id_cell(layout, *id), Cell::Bytes(record)]);
+            cells.extend([id_cell(*id), Cell::Bytes(record)]);
         }
         Body::SyncKey { id, key } => {
             cells.push(Cell::Bytes(id));
@@ -467,7 +474,7 @@ fn put_body<'a>(layout: Layout, body: &'a Body, cells: &mut Cells<'a>) -> Result
             });
             cells.push(Cell::Int(*timestamp));
             cells.push(phash.as_deref().map_or(Cell::Null, Cell::Text));
-            cells.push(raw_id.map_or(Cell::Null, |id| id_cell(layout, id)));
+            cells.push(raw_id.map_or(Cell::Null, |id| raw_id_cell(layout, id)));
         }
         Body::GroupMetadata { group, info } => cells.extend([Cell::Text(group), Cell::Bytes(info)]),
         Body::TcToken {

@@ -210,6 +210,19 @@ pub(crate) fn fresh_device(account: i32) -> Result<Row> {
     })
 }
 
+/// Whether a device row is of a device that was paired or named: not one that a store made by itself.
+pub(crate) fn is_used_device(row: &Row) -> bool {
+    let Body::Device(json) = &row.body else {
+        return false;
+    };
+    serde_json::from_slice(json).is_ok_and(|device: Device| {
+        device.pn.is_some()
+            || device.lid.is_some()
+            || device.account.is_some()
+            || !device.push_name.is_empty()
+    })
+}
+
 /// Of upstream's device rows: the columns that hold what upstream itself does not read, so that they would be written
 /// in another way.
 pub(crate) fn changed_columns(connection: &rusqlite::Connection) -> Result<Vec<&'static str>> {

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::body::Kind;
-use crate::store::sqlite::{pack, schema_version};
+use crate::store::sqlite::{SCHEMA_VERSION, pack, schema_version};
 
 /// How rows are laid out in columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(crate) enum Store {
     Older,
     /// Ours, of a version that whoever opens it brings up to date.
     OlderOurs,
-    /// Upstream's, after 0.7, or with tables or columns that are not upstream's.
+    /// After the version that is known here, or with other columns.
     Unknown,
     /// Ours, of a newer version.
     Newer(i64),
@@ -61,29 +61,17 @@ pub(crate) fn look(connection: &Connection) -> rusqlite::Result<Store> {
             _ => Layout::Upstream,
         }
     } else if has("sealed_store_schema") {
-        let (found, known) = schema_version(connection)?;
-        if found > known {
+        let found = schema_version(connection)?;
+        if found > SCHEMA_VERSION {
             return Ok(Store::Newer(found));
         }
-        if found < known {
+        if found < SCHEMA_VERSION {
             return Ok(Store::OlderOurs);
         }
         Layout::Ours
     } else {
         return Ok(Store::Foreign);
     };
-    let known_table = |name: &String| {
-        layout.specs().iter().any(|spec| spec.table == name)
-            || BESIDE.contains(&name.as_str())
-            || name.starts_with("sealed_store_keyring")
-            || name.starts_with("sqlite_stat")
-    };
-    if !tables.iter().all(known_table)
-        || !names(connection, "view")?.is_empty()
-        || !names(connection, "trigger")?.is_empty()
-    {
-        return Ok(Store::Unknown);
-    }
     for spec in layout.specs() {
         let mut expected: Vec<&str> = spec.columns.to_vec();
         expected.push(spec.account);
@@ -98,6 +86,21 @@ pub(crate) fn look(connection: &Connection) -> rusqlite::Result<Store> {
         }
     }
     Ok(Store::Known(layout))
+}
+
+/// Tables, views and triggers in the database that belong to no store: their names.
+pub(crate) fn strangers(connection: &Connection, layout: Layout) -> rusqlite::Result<Vec<String>> {
+    let known_table = |name: &String| {
+        layout.specs().iter().any(|spec| spec.table == name)
+            || BESIDE.contains(&name.as_str())
+            || name.starts_with("sealed_store_keyring")
+            || name.starts_with("sqlite_stat")
+    };
+    let mut strangers = names(connection, "table")?;
+    strangers.retain(|name| !known_table(name));
+    strangers.extend(names(connection, "view")?);
+    strangers.extend(names(connection, "trigger")?);
+    Ok(strangers)
 }
 
 fn names(connection: &Connection, kind: &str) -> rusqlite::Result<Vec<String>> {
@@ -122,14 +125,19 @@ impl Layout {
     }
 }
 
-/// Makes the tables of `from`, empty, in `to`, with what upstream notes of its migrations; those of a keyring
-/// excepted.
+/// Makes the tables of `from`, empty, in `to`, with the indexes that keep rows apart and the notes of the schema's version;
+/// those of a keyring excepted.
 pub(crate) fn copy_tables(from: &Connection, to: &Connection) -> rusqlite::Result<()> {
     let page_size: i64 = from.query_row("PRAGMA page_size", [], |row| row.get(0))?;
     to.pragma_update(None, "page_size", page_size)?;
     for (name, sql) in statements(from, "table")? {
         let ours = name.starts_with("sealed_store_keyring") || name.starts_with("sqlite_");
         if !ours {
+            to.execute_batch(&sql)?;
+        }
+    }
+    for (_, sql) in statements(from, "index")? {
+        if is_unique(&sql) {
             to.execute_batch(&sql)?;
         }
     }
@@ -144,10 +152,20 @@ pub(crate) fn copy_tables(from: &Connection, to: &Connection) -> rusqlite::Resul
     Ok(())
 }
 
-/// Makes the indexes of `from` in `to`, once its rows are there, and notes the numbers that were given.
+fn is_unique(index: &str) -> bool {
+    let mut words = index.split_whitespace();
+    words.next();
+    words
+        .next()
+        .is_some_and(|word| word.eq_ignore_ascii_case("UNIQUE"))
+}
+
+/// Makes the other indexes of `from` in `to`, once its rows are there, and notes the numbers that were given.
 pub(crate) fn copy_indexes(from: &Connection, to: &Connection) -> rusqlite::Result<()> {
     for (_, sql) in statements(from, "index")? {
-        to.execute_batch(&sql)?;
+        if !is_unique(&sql) {
+            to.execute_batch(&sql)?;
+        }
     }
     if names(from, "table")?
         .iter()

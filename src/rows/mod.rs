@@ -16,8 +16,8 @@ mod wire;
 mod write;
 
 pub(crate) use body::{Body, Kind, Row};
-pub(crate) use device::{changed_columns, fresh_device};
-pub(crate) use layout::{Layout, Store, copy_indexes, copy_tables, look};
+pub(crate) use device::{changed_columns, fresh_device, is_used_device};
+pub(crate) use layout::{Layout, Store, copy_indexes, copy_tables, look, strangers};
 pub(crate) use walk::{Cursor, Found, accounts, count, find, page, secrets_beside};
 pub(crate) use write::Inserter;
 #[cfg_attr(

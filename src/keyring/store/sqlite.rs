@@ -386,6 +386,30 @@ fn is_contention(fault: &StoreFault) -> bool {
         .is_some_and(crate::store::sqlite::is_contention)
 }
 
+/// All documents, from a connection of somebody else's; `None` where the file holds no keyring.
+pub(crate) fn documents(
+    connection: &Connection,
+) -> Result<Option<Vec<(String, Revision, Vec<u8>)>>, StoreFault> {
+    if !has_keyring(connection)? {
+        return Ok(None);
+    }
+    let names = connection
+        .prepare("SELECT name FROM sealed_store_keyring ORDER BY name")
+        .and_then(|mut names| {
+            names
+                .query_map([], |row| row.get(0))?
+                .collect::<Result<Vec<String>, _>>()
+        })
+        .map_err(failed)?;
+    let mut all = Vec::with_capacity(names.len());
+    for name in names {
+        if let Some((revision, bytes)) = document(connection, &name)? {
+            all.push((name, revision, bytes));
+        }
+    }
+    Ok(Some(all))
+}
+
 /// A document, from a file that holds a keyring.
 fn document(connection: &Connection, name: &str) -> Result<Found, StoreFault> {
     // A planted document of a gigabyte is not read into memory: it is refused for its length alone.

@@ -15,6 +15,9 @@ use crate::private_file;
 /// Numbered migrations, applied in order; the count is the schema's version.
 const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/store/0001_tables.sql")];
 
+/// The newest version of the schema.
+pub(crate) const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
+
 /// How many statements a connection keeps prepared: more than there are.
 const STATEMENTS: usize = 128;
 
@@ -140,7 +143,10 @@ fn keep_log(connection: &Connection) -> Result<(), StoreError> {
             "the database can't have a write-ahead log there; put it on a local disk",
         ));
     }
-    Ok(())
+    // Of a file that had none yet, the log is made by the first statement that reads.
+    connection
+        .pragma_query_value(None, "schema_version", |_| Ok(()))
+        .map_err(database)
 }
 
 /// A connection that reads.
@@ -178,10 +184,9 @@ fn settings(connection: &Connection, options: &SqliteOptions) -> rusqlite::Resul
     connection.pragma_update(None, "foreign_keys", options.foreign_keys)
 }
 
-/// The schema's version, and the newest that is known here.
-pub(crate) fn schema_version(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
-    let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
-    Ok((number(version(connection)?), number(MIGRATIONS.len())))
+/// The schema's version; 0 for none.
+pub(crate) fn schema_version(connection: &Connection) -> rusqlite::Result<i64> {
+    Ok(i64::try_from(version(connection)?).unwrap_or(i64::MAX))
 }
 
 /// Makes the schema in a new file, without any of the settings that a store has.

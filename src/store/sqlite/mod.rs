@@ -50,7 +50,7 @@ pub use error::{SqliteFault, SqliteFaultKind};
 pub use options::{SqliteOptions, Synchronous, TempStore};
 
 pub(crate) use app_sync::{read_state, write_state};
-pub(crate) use connection::{create_schema, log_length, schema_version};
+pub(crate) use connection::{SCHEMA_VERSION, create_schema, log_length, schema_version};
 pub(crate) use error::{advised, is_contention};
 pub(crate) use key::{pack, unpack};
 pub(crate) use msg_secret::{
