@@ -6,12 +6,14 @@ use std::sync::Arc;
 use crate::error::SealError;
 use crate::keyring::Keyring;
 use crate::keyring::store::SqliteKeyring;
+use crate::lifecycle;
 use crate::provider::KeyProvider;
 use crate::sealed::SealedBackend;
 use crate::store::sqlite::SqliteStore;
 
 /// The name of the account in the keyring, and upstream's number for it.
 const ACCOUNT: &str = "1";
+const ACCOUNT_NUMBER: i32 = 1;
 
 /// Opens the sealed store in the SQLite file at `path`, or makes it: rows, keys and all in this one file,
 /// for one account. Its keyring is `backend.account().keyring()`.
@@ -50,6 +52,11 @@ pub async fn open(
     let in_file = SqliteKeyring::in_store(path.as_ref(), &store);
     let keyring = Keyring::open_or_create(in_file, provider).await?;
     let account = keyring.account_or_create(ACCOUNT).await?;
+    if account.is_resealed() {
+        // Old keys that could not be destroyed while somebody had the store open. Where that fails they stay: the store is
+        // whole, and the next run of `reencrypt` tells why.
+        let _ = lifecycle::finish(path.as_ref(), ACCOUNT_NUMBER, &account).await;
+    }
     let backend = SealedBackend::open(Arc::new(store), account).await?;
     backend.require_canary().await?;
     Ok(backend)

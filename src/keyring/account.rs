@@ -45,6 +45,9 @@ struct Loaded {
     revision: Revision,
     state: AccountState,
     store_id: Option<[u8; 16]>,
+    /// Whether all its rows are resealed and old keys wait for their end.
+    #[cfg(feature = "sqlite")]
+    resealed: bool,
     /// `None` while the keyring is not open.
     keys: Option<Box<AccountKeys>>,
 }
@@ -96,6 +99,8 @@ impl AccountShared {
                 revision: body.revision,
                 state: body.state,
                 store_id: body.store_id,
+                #[cfg(feature = "sqlite")]
+                resealed: body.resealing.as_ref().is_some_and(|at| at.walked),
                 keys,
             };
             Ok(())
@@ -254,6 +259,8 @@ fn adopt(core: &Arc<Core>, body: &AccountBody) -> Result<Account, SealError> {
             revision: body.revision,
             state: body.state,
             store_id: body.store_id,
+            #[cfg(feature = "sqlite")]
+            resealed: false,
             keys: None,
         }),
         refreshed: async_lock::Mutex::new((None, 0)),
@@ -388,6 +395,12 @@ impl Account {
     /// The id of the store that the account is bound to, if it is.
     pub(crate) fn store_id(&self) -> Option<[u8; 16]> {
         self.loaded().store_id
+    }
+
+    /// Whether old keys wait to be destroyed by somebody who is alone.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn is_resealed(&self) -> bool {
+        self.loaded().resealed
     }
 
     /// Binds the account to a store: durably, once, and the first one wins.

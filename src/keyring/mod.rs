@@ -15,6 +15,8 @@ pub(crate) mod document;
 mod generation;
 mod idle;
 mod options;
+#[cfg(feature = "sqlite")]
+mod resealing;
 mod rotate;
 mod slot;
 pub(crate) mod store;
@@ -26,8 +28,12 @@ use std::sync::{Arc, PoisonError};
 
 pub use account::Account;
 pub use document::AccountState;
+#[cfg(feature = "sqlite")]
+pub(crate) use document::{Resealing, ResealingTarget};
 pub(crate) use generation::AccountKeys;
 pub use options::KeyringOptions;
+#[cfg(feature = "sqlite")]
+pub(crate) use resealing::Generation;
 pub use slot::SlotInfo;
 
 use self::core::{Core, WipeUnlessDone};

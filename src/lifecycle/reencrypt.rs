@@ -21,12 +21,14 @@ use super::error::LifecycleError;
 use super::progress::{Phase, Progress};
 use super::source;
 use super::step::step;
+use crate::error::SealError;
 use crate::keyring::store::SqliteKeyring;
-use crate::keyring::{Account, Generation, Keyring, Resealing};
+use crate::keyring::{Account, Generation, Keyring, Resealing, ResealingTarget};
 use crate::provider::KeyProvider;
 use crate::record::Table;
 use crate::thread::off_thread;
 use hands::{Hands, Walked};
+use place::Place;
 
 type Result<T> = std::result::Result<T, LifecycleError>;
 
@@ -161,12 +163,18 @@ pub(crate) async fn finish(path: &Path, number: i32, account: &Account) -> Resul
     let mut summary = ReencryptSummary::default();
     let mut task = Task {
         account: account.clone(),
-        hands: Some(Hands::new(connection, layout, account.clone(), number, None)),
+        hands: Some(Hands::new(
+            connection,
+            layout,
+            account.clone(),
+            number,
+            None,
+        )),
         progress: &(),
         summary: &mut summary,
     };
     match task.account.resealing().await? {
-        Some(resealing) if resealing.walked => task.destroy(&resealing).await.map(drop),
+        Some(resealing) if resealing.walked => task.reseal(resealing).await,
         _ => Ok(()),
     }
 }
@@ -209,8 +217,8 @@ impl Task<'_> {
             if self.destroy(&resealing).await? {
                 return Ok(());
             }
-            // Whoever has older keys in memory wrote beside the walk.
-            resealing.walked = false;
+            // Whoever had older keys in memory wrote beside the walk.
+            place::restart(&mut resealing);
         }
         Ok(())
     }
@@ -227,8 +235,12 @@ impl Task<'_> {
                     what: "the rows that are left are resealed by running it again",
                 });
             }
-            let targets = targets.clone();
-            let walked: Walked = self.work(move |hands| hands.reseal(&at, &targets)).await?;
+            let mut walked = self.page(&at, &targets).await?;
+            if let Some(SealError::UnknownGeneration { .. }) = walked.refused {
+                // Somebody else made it meanwhile.
+                self.account.reload().await?;
+                walked = self.page(&at, &targets).await?;
+            }
             done += walked.seen;
             self.summary.seen += walked.seen;
             self.summary.resealed += walked.changed;
@@ -251,6 +263,11 @@ impl Task<'_> {
         self.account.note_resealing(Some(resealing)).await?;
         step("walked");
         Ok(())
+    }
+
+    async fn page(&mut self, at: &Place, targets: &[ResealingTarget]) -> Result<Walked> {
+        let (at, targets) = (at.clone(), targets.to_vec());
+        self.work(move |hands| hands.reseal(&at, &targets)).await
     }
 
     /// Destroys the older keys, if nobody else has the keyring open. `false` if rows are under them again.
@@ -279,7 +296,7 @@ impl Task<'_> {
         let count = doomed.len() as u64;
         match (outcome, failed) {
             (_, Some(error)) => Err(error),
-            (Err(crate::error::SealError::InUse), _) => {
+            (Err(SealError::InUse), _) => {
                 self.summary.retained += count;
                 Ok(true)
             }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use secrecy::SecretBox;
 use wacore::store::InMemoryBackend;
 
-use super::super::document::ResealingTarget;
+use super::super::document::{Resealing, ResealingTarget};
+use super::super::resealing::Generation;
 use super::*;
 use crate::keyring::Keyring;
 use crate::keyring::store::BackendKeyring;

@@ -352,10 +352,31 @@ impl KeyringStore for SqliteKeyring {
     }
 
     async fn lock(&self, mode: LockMode) -> Result<LockGuard, StoreFault> {
-        // Taken or refused, never waited for.
-        self.shared.lock(mode)
+        match self.shared.lock(mode) {
+            Err(fault) if fault.kind() == StoreFaultKind::InUse => {}
+            taken_or_failed => return taken_or_failed,
+        }
+        // A process that is just being started has a copy of every descriptor until it runs, and with it of a lock that was
+        // let go of here: that is over in a moment, and nobody else is waited for.
+        self.run(move |shared| {
+            let mut taken = shared.lock(mode);
+            for _ in 0..LOCK_TRIES {
+                match &taken {
+                    Err(fault) if fault.kind() == StoreFaultKind::InUse => {}
+                    _ => break,
+                }
+                std::thread::sleep(LOCK_PAUSE);
+                taken = shared.lock(mode);
+            }
+            taken
+        })
+        .await
     }
 }
+
+/// How often a lock is tried for again, and after which pause: 50 ms in all.
+const LOCK_TRIES: u32 = 5;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A connection to a file that is there.
 fn open(path: &Path, wait: Duration) -> Result<Connection, StoreFault> {
@@ -387,6 +408,30 @@ fn is_contention(fault: &StoreFault) -> bool {
         .and_then(|source| source.downcast_ref::<Opaque>())
         .and_then(|hidden| hidden.reveal().downcast_ref())
         .is_some_and(crate::store::sqlite::is_contention)
+}
+
+/// All documents, from a connection of somebody else's; `None` where the file holds no keyring.
+pub(crate) fn documents(
+    connection: &Connection,
+) -> Result<Option<Vec<(String, Revision, Vec<u8>)>>, StoreFault> {
+    if !has_keyring(connection)? {
+        return Ok(None);
+    }
+    let names = connection
+        .prepare("SELECT name FROM sealed_store_keyring ORDER BY name")
+        .and_then(|mut names| {
+            names
+                .query_map([], |row| row.get(0))?
+                .collect::<Result<Vec<String>, _>>()
+        })
+        .map_err(failed)?;
+    let mut all = Vec::with_capacity(names.len());
+    for name in names {
+        if let Some((revision, bytes)) = document(connection, &name)? {
+            all.push((name, revision, bytes));
+        }
+    }
+    Ok(Some(all))
 }
 
 /// A document, from a file that holds a keyring.

@@ -8,10 +8,11 @@ use super::place::{Place, kinds};
 use crate::error::SealError;
 use crate::keyring::{Account, Generation, ResealingTarget};
 use crate::lifecycle::LifecycleError;
-use crate::lifecycle::convert;
+use crate::lifecycle::build::{self, Unit};
+use crate::lifecycle::convert::{self, Sealed};
 use crate::options::SealOptions;
-use crate::record::{NONCE_LEN, Nonce, Table};
-use crate::rows::{self, Cursor, Found, Kind, Layout, Row};
+use crate::record::{NONCE_LEN, Nonce};
+use crate::rows::{self, Cursor, Found, Layout};
 use crate::sealed::Sealer;
 use crate::secret;
 
@@ -53,8 +54,8 @@ pub(super) struct Proved {
 
 /// Rows of the store that are one to the client, and what they become.
 struct Change {
-    old: Vec<Row>,
-    new: Vec<Row>,
+    old: Unit,
+    new: Sealed,
 }
 
 impl Hands {
@@ -89,33 +90,27 @@ impl Hands {
     }
 
     /// The account's rows of the page at `at`, each with the other half of a message secret.
-    fn page(&self, at: &Place) -> Result<(Vec<(Row, Option<Row>)>, u64, Option<Cursor>)> {
-        let (found, next) =
-            rows::page(&self.connection, self.layout, at.kind, &at.after, PAGE)?;
+    fn page(&self, at: &Place) -> Result<(Vec<Unit>, u64, Option<Cursor>)> {
+        // Of one moment: a message secret whose halves are written meanwhile would be torn.
+        let reading = self.connection.unchecked_transaction()?;
+        let (found, next) = rows::page(&self.connection, self.layout, at.kind, &at.after, PAGE)?;
         let seen = found.len() as u64;
         let mut page = Vec::with_capacity(found.len());
         for found in found {
-            let row = match found {
-                Found::Row(row) => row,
+            match found {
+                Found::Row(row) if row.account == self.number => page.push(row),
+                Found::Row(_) => {}
                 Found::Bad(what) => {
                     return Err(LifecycleError::CorruptRow {
                         table: self.layout.table(at.kind),
                         what,
                     });
                 }
-            };
-            if row.account != self.number || convert::is_second_half(&row) {
-                continue;
             }
-            let second = match at.kind {
-                Kind::MsgSecret => rows::secrets_beside(&self.connection, self.layout, &row)?
-                    .into_iter()
-                    .find(|second| convert::are_halves(&row, second)),
-                _ => None,
-            };
-            page.push((row, second));
         }
-        Ok((page, seen, next))
+        let units = build::units(&self.connection, self.layout, page)?;
+        reading.commit()?;
+        Ok((units, seen, next))
     }
 
     /// Reseals what a page holds under older keys.
@@ -124,12 +119,9 @@ impl Hands {
         let (page, seen, next) = self.page(at)?;
         let mut refused = None;
         let mut changes = Vec::new();
-        for (row, second) in page {
-            match self.resealed(&row, second.as_ref(), targets) {
-                Ok(Some(new)) => changes.push(Change {
-                    old: std::iter::once(row).chain(second).collect(),
-                    new,
-                }),
+        for unit in page {
+            match self.resealed(&unit, targets) {
+                Ok(Some(new)) => changes.push(Change { old: unit, new }),
                 Ok(None) => {}
                 Err(error) => {
                     refused.get_or_insert(error);
@@ -157,10 +149,9 @@ impl Hands {
     /// What a row becomes, if it is under an older key of a table that is resealed.
     fn resealed(
         &self,
-        row: &Row,
-        second: Option<&Row>,
+        unit: &Unit,
         targets: &[ResealingTarget],
-    ) -> std::result::Result<Option<Vec<Row>>, SealError> {
+    ) -> std::result::Result<Option<Sealed>, SealError> {
         self.with(|sealer| {
             let is_old = |(table, generation): Generation| {
                 targets
@@ -169,7 +160,7 @@ impl Hands {
             };
             let mut nonce: Nonce = [0; NONCE_LEN];
             secret::random(&mut nonce)?;
-            convert::reseal(sealer, row, second, is_old, &nonce)
+            convert::reseal(sealer, &unit.row, unit.second.as_ref(), is_old, &nonce)
         })
     }
 
@@ -206,7 +197,8 @@ impl Hands {
         for change in changes {
             self.connection.execute_batch("SAVEPOINT row")?;
             let mut whole = true;
-            for (old, new) in change.old.iter().zip(&change.new) {
+            let old = std::iter::once(&change.old.row).chain(&change.old.second);
+            for (old, new) in old.zip(&change.new) {
                 whole = whole && rows::replace(&self.connection, self.layout, old, new)?;
             }
             // Of a message secret both halves or none.
@@ -224,9 +216,9 @@ impl Hands {
     pub(super) fn prove(&self, at: &Place, doomed: &[Generation]) -> Result<Proved> {
         let (page, seen, next) = self.page(at)?;
         let mut left = false;
-        for (row, second) in page {
-            let under: Option<(Table, u32)> =
-                self.with(|sealer| convert::sealed_under(sealer, &row, second.as_ref()))?;
+        for unit in page {
+            let under =
+                self.with(|sealer| convert::sealed_under(sealer, &unit.row, unit.second.as_ref()))?;
             left |= under.is_some_and(|under| doomed.contains(&under));
         }
         Ok(Proved { seen, left, next })

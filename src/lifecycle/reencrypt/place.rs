@@ -87,6 +87,7 @@ pub(super) fn advance(layout: Layout, at: &mut Resealing, next: Option<Cursor>) 
 pub(super) fn restart(at: &mut Resealing) {
     at.place = String::new();
     at.after = Vec::new();
+    at.walked = false;
 }
 
 const ROWID: u8 = 1;

@@ -56,7 +56,7 @@ impl SqliteFault {
     };
 
     /// SQLite opened the file for reading only.
-    pub(super) const READ_ONLY: Self = Self {
+    pub(crate) const READ_ONLY: Self = Self {
         kind: SqliteFaultKind::ReadOnly,
         code: None,
     };
@@ -116,7 +116,7 @@ impl std::error::Error for SqliteFault {
 
 /// An error of SQLite, with advice where there is one to give. SQLite's own words are left out then: they may hold
 /// the path.
-pub(super) fn advised(error: rusqlite::Error) -> Box<dyn std::error::Error + Send + Sync> {
+pub(crate) fn advised(error: rusqlite::Error) -> Box<dyn std::error::Error + Send + Sync> {
     let kind = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => SqliteFaultKind::Full,
         Some(ErrorCode::SystemIoFailure) => SqliteFaultKind::Io,

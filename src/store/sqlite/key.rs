@@ -24,10 +24,10 @@ const TOKEN_LEN: usize = 26;
 const LEAST_NAME: usize = 64;
 
 /// A key's bytes; ordinary ones stay off the heap.
-pub(super) type Key = SmallVec<[u8; 160]>;
+pub(crate) type Key = SmallVec<[u8; 160]>;
 
 /// The bytes of `text`.
-pub(super) fn pack(text: &str) -> Key {
+pub(crate) fn pack(text: &str) -> Key {
     if let Some(token) = token(text) {
         return joined(TOKEN, &[&token]);
     }
@@ -45,7 +45,7 @@ pub(super) fn pack(text: &str) -> Key {
 }
 
 /// The text that [`pack`] gave these bytes for, or `None` where it gives no such bytes.
-pub(super) fn unpack(bytes: &[u8]) -> Option<String> {
+pub(crate) fn unpack(bytes: &[u8]) -> Option<String> {
     let (kind, rest) = bytes.split_first()?;
     // One spelling only: a row must not be there twice under one name. Of the packed forms every one of the right
     // length is that spelling; a text is not where it could have been packed.
