@@ -1,5 +1,6 @@
 //! What an operation is performed on, and how it is timed.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -204,14 +205,19 @@ impl Turn {
         numbers(number ^ 0x0f0f, self.rows)
     }
 
-    /// So many rows of `all`, scattered and each another, for the call `number`.
+    /// So many rows of `all`, as good as random and each another, for the call `number`.
     pub fn distinct(&self, number: u64, all: u64) -> impl Iterator<Item = u64> + use<> {
-        // A step that has no factor in common with `all` visits each row once.
-        let step = (all / 2 + 1..)
-            .find(|step| gcd(*step, all) == 1)
-            .unwrap_or(1);
-        let first = mix(number) % all.max(1);
-        (0..self.rows).map(move |n| (first + n * step) % all.max(1))
+        let all = all.max(1);
+        let mut seen = HashSet::new();
+        // Not at a step: steps of one size meet in few pages of a table that is in the order of its rows.
+        let rows = numbers(mix(number), u64::MAX).map(move |drawn| drawn % all);
+        let new = move |row: &u64| {
+            if seen.len() as u64 == all {
+                seen.clear();
+            }
+            seen.insert(*row)
+        };
+        rows.filter(new).take(self.rows as usize)
     }
 
     /// Rows in a call.
@@ -234,10 +240,6 @@ impl Turn {
 
 fn numbers(seed: u64, count: u64) -> impl Iterator<Item = u64> {
     (0..count).map(move |n| mix(seed.wrapping_add(n)))
-}
-
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// Counts what an operation takes.
