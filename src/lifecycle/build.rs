@@ -9,7 +9,7 @@ use super::error::LifecycleError;
 use super::progress::{Phase, Progress};
 use super::source::Accounts;
 use crate::error::SealError;
-use crate::keyring::Account;
+use crate::keyring::{Account, AccountState};
 use crate::record::Table;
 use crate::rows::{self, Cursor, Found, Kind, Layout, Row, RowsError};
 use crate::sealed::Sealer;
@@ -155,6 +155,12 @@ pub(super) fn open(
             }
             continue;
         };
+        if account.state() == AccountState::Shredded {
+            for unit in some {
+                take(unit, Err(SealError::Shredded))?;
+            }
+            continue;
+        }
         let opened = with(account, |sealer| {
             Ok(some
                 .iter()
@@ -235,4 +241,18 @@ pub(super) fn rows_of(
         }
     }
     Ok(rows)
+}
+
+/// Rows of a sealed store, each of which must be what its layout writes.
+pub(super) fn sealed_rows_of(layout: Layout, kind: Kind, found: Vec<Found>) -> Result<Vec<Row>> {
+    found
+        .into_iter()
+        .map(|found| match found {
+            Found::Row(row) => Ok(row),
+            Found::Bad(what) => Err(LifecycleError::CorruptRow {
+                table: layout.table(kind),
+                what,
+            }),
+        })
+        .collect()
 }

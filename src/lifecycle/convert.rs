@@ -382,6 +382,32 @@ pub(super) fn open(
     }))
 }
 
+/// The table whose data key the value of the client's row is sealed with; none where only names are.
+pub(super) fn table_of(row: &Row) -> Option<Table> {
+    Some(match &row.body {
+        Body::Device(_) => Table::Device,
+        Body::Session { .. } => Table::Session,
+        Body::Identity { .. } => Table::Identity,
+        Body::PreKey { .. } => Table::PreKey,
+        Body::SignedPreKey { .. } => Table::SignedPreKey,
+        Body::SenderKey { .. } => Table::SenderKey,
+        Body::SyncKey { .. } => Table::SyncKey,
+        Body::Version { .. } => Table::Version,
+        Body::MutationMac { .. } => Table::MutationMac,
+        Body::SenderKeyDevice { .. } => return None,
+        Body::LidMapping(_) => Table::LidMapping,
+        Body::BaseKey { .. } => Table::BaseKey,
+        Body::DeviceList(_) => Table::DeviceList,
+        Body::GroupMetadata { .. } => Table::GroupMetadata,
+        // An empty token is no value.
+        Body::TcToken { entry, .. } if entry.token.is_empty() => return None,
+        Body::TcToken { .. } => Table::TcToken,
+        Body::SentMessage { .. } => Table::SentMessage,
+        Body::PendingInbound { .. } => Table::PendingInbound,
+        Body::MsgSecret { .. } => Table::MsgSecret,
+    })
+}
+
 /// Which data key a sealed store's row is under; `None` for one that holds only names.
 pub(super) fn sealed_under(
     sealer: &Sealer<'_>,

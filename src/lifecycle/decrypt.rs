@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::build::{self, TableRows, Tally, Unit};
+use super::build::{self, TableRows, Tally};
 use super::convert::Opened;
 use super::documents::Documents;
 use super::error::LifecycleError;
@@ -17,7 +17,7 @@ use crate::keyring::KeyringOptions;
 use crate::keyring::store::{KeyringStore, LockMode, SqliteKeyring};
 use crate::provider::KeyProvider;
 use crate::record::Table;
-use crate::rows::{self, Found, Inserter, Kind, Layout, Row};
+use crate::rows::{self, Inserter, Kind, Layout, Row};
 
 type Result<T> = std::result::Result<T, LifecycleError>;
 
@@ -116,7 +116,7 @@ pub async fn decrypt(
     progress.begin(Phase::Preparing, None);
     let earlier = swap::recover_swapped(&store)?;
     let held = match source::take(&store, true) {
-        Err(LifecycleError::NotSealed) if earlier == LeftOver::Finished => {
+        Err(LifecycleError::NotSealed) if earlier == LeftOver::Finished(Task::Decrypt) => {
             return Ok(DecryptSummary {
                 finished_earlier: true,
                 ..DecryptSummary::default()
@@ -212,7 +212,8 @@ impl Job<'_> {
         for kind in Kind::ALL {
             build::pages(self.source, self.layout, kind, |found| {
                 let met = found.len();
-                let units = self.units(kind, found)?;
+                let sealed = build::sealed_rows_of(self.layout, kind, found)?;
+                let units = build::units(self.source, self.layout, sealed)?;
                 let mut rows = Vec::with_capacity(units.len());
                 build::open(self.accounts, &units, |_, opened| {
                     if let Opened::Row(row) = opened? {
@@ -225,20 +226,6 @@ impl Job<'_> {
             })?;
         }
         Ok(())
-    }
-
-    fn units(&self, kind: Kind, found: Vec<Found>) -> Result<Vec<Unit>> {
-        let rows = found
-            .into_iter()
-            .map(|found| match found {
-                Found::Row(row) => Ok(row),
-                Found::Bad(what) => Err(LifecycleError::CorruptRow {
-                    table: self.layout.table(kind),
-                    what,
-                }),
-            })
-            .collect::<Result<Vec<_>>>()?;
-        build::units(self.source, self.layout, rows)
     }
 
     fn load(&self) -> Result<Written> {

@@ -135,7 +135,7 @@ pub async fn encrypt(
     progress.begin(Phase::Preparing, None);
     let earlier = swap::recover_swapped(&store)?;
     let held = match source::take(&store, false) {
-        Err(LifecycleError::AlreadySealed) if earlier == LeftOver::Finished => {
+        Err(LifecycleError::AlreadySealed) if earlier == LeftOver::Finished(Task::Encrypt) => {
             return Ok(EncryptSummary {
                 finished_earlier: true,
                 ..EncryptSummary::default()
@@ -175,6 +175,7 @@ pub async fn encrypt(
     let job = Job {
         source: &held.connection,
         from: held.layout,
+        old: None,
         target: &target,
         to: layout,
         accounts: &accounts,
@@ -211,11 +212,12 @@ fn template(held: &Held, layout: Layout) -> Result<Option<Connection>> {
 async fn make_accounts(keyring: &Keyring, numbers: &[(i32, bool)]) -> Result<Accounts> {
     let mut by_number = BTreeMap::new();
     for (number, has_device) in numbers {
-        let account = keyring.create_account(&number.to_string()).await?;
-        account.bind_store().await?;
-        if *has_device {
-            account.advance(AccountState::Live).await?;
-        }
+        let state = if *has_device {
+            AccountState::Live
+        } else {
+            AccountState::New
+        };
+        let account = make_account(keyring, &number.to_string(), state).await?;
         by_number.insert(*number, account);
     }
     Ok(Accounts {
@@ -225,20 +227,63 @@ async fn make_accounts(keyring: &Keyring, numbers: &[(i32, bool)]) -> Result<Acc
     })
 }
 
+/// An account that is bound to its store, which is about to be made.
+pub(super) async fn make_account(
+    keyring: &Keyring,
+    name: &str,
+    state: AccountState,
+) -> Result<Account> {
+    let account = keyring.create_account(name).await?;
+    account.bind_store().await?;
+    account.advance(state).await?;
+    Ok(account)
+}
+
 /// Rows go from one file to the other.
-struct Job<'a> {
-    source: &'a Connection,
-    from: Layout,
-    target: &'a Connection,
-    to: Layout,
-    accounts: &'a Accounts,
-    progress: &'a dyn Progress,
+pub(super) struct Job<'a> {
+    pub(super) source: &'a Connection,
+    pub(super) from: Layout,
+    /// The keys of the source's rows; none if they are in the clear.
+    pub(super) old: Option<&'a Accounts>,
+    pub(super) target: &'a Connection,
+    pub(super) to: Layout,
+    pub(super) accounts: &'a Accounts,
+    pub(super) progress: &'a dyn Progress,
 }
 
 /// How many rows of each kind the new file has.
-type Written = [u64; Kind::ALL.len()];
+pub(super) type Written = [u64; Kind::ALL.len()];
 
 impl Job<'_> {
+    /// Hands the client's rows of a kind to `work`, page by page, with how many rows of the file they were. Of a sealed
+    /// source the rows of shredded accounts are counted as left out: nobody can read them.
+    fn pages(
+        &self,
+        kind: Kind,
+        left_out: &mut u64,
+        mut work: impl FnMut(Vec<Row>, usize) -> Result<()>,
+    ) -> Result<()> {
+        build::pages(self.source, self.from, kind, |found| {
+            let met = found.len();
+            let Some(old) = self.old else {
+                return work(build::rows_of(self.from, kind, found, left_out)?, met);
+            };
+            let sealed = build::sealed_rows_of(self.from, kind, found)?;
+            let units = build::units(self.source, self.from, sealed)?;
+            let mut rows = Vec::with_capacity(units.len());
+            build::open(old, &units, |_, opened| {
+                match opened {
+                    Ok(Opened::Row(row)) => rows.push(row),
+                    Ok(Opened::Canary | Opened::Decoy) => {}
+                    Err(SealError::Shredded) => *left_out += 1,
+                    Err(error) => return Err(error.into()),
+                }
+                Ok(())
+            })?;
+            work(rows, met)
+        })
+    }
+
     fn account(&self, number: i32) -> Result<&Account> {
         self.accounts
             .by_number
@@ -247,7 +292,7 @@ impl Job<'_> {
     }
 
     /// Seals every row into the new file.
-    fn load(&self, summary: &mut EncryptSummary) -> Result<Written> {
+    pub(super) fn load(&self, summary: &mut EncryptSummary) -> Result<Written> {
         let mut written = [0; Kind::ALL.len()];
         let mut count = |rows: &[Row]| {
             for row in rows {
@@ -276,9 +321,7 @@ impl Job<'_> {
         }
         for kind in Kind::ALL {
             let mut of_kind = 0;
-            build::pages(self.source, self.from, kind, |found| {
-                let met = found.len();
-                let rows = build::rows_of(self.from, kind, found, &mut summary.left_out)?;
+            self.pages(kind, &mut summary.left_out, |rows, met| {
                 of_kind += rows.len() as u64;
                 for some in rows.chunk_by(|a, b| a.account == b.account) {
                     let sealed = self.seal(some)?;
@@ -326,13 +369,11 @@ impl Job<'_> {
 
     /// Looks every row up in the new file, by the key that a sealed store asks for, opens it and compares it with what it was
     /// made of; and sees to it that there are no others.
-    fn compare(&self, written: &Written) -> Result<()> {
+    pub(super) fn compare(&self, written: &Written) -> Result<()> {
         let total = build::total(self.source, self.from)?;
         let mut tally = Tally::begin(self.progress, Phase::Checking, Some(total))?;
         for kind in Kind::ALL {
-            build::pages(self.source, self.from, kind, |found| {
-                let met = found.len();
-                let rows = build::rows_of(self.from, kind, found, &mut 0)?;
+            self.pages(kind, &mut 0, |rows, met| {
                 for some in rows.chunk_by(|a, b| a.account == b.account) {
                     self.compare_some(kind, some)?;
                 }

@@ -67,6 +67,12 @@ pub enum LifecycleError {
         what: &'static str,
     },
 
+    /// A row opened although its keys were destroyed.
+    #[error(
+        "a row still opens although its keys were destroyed; keep the store from others, and report this"
+    )]
+    Unshredded,
+
     /// The database itself is damaged.
     #[error("the database is damaged; restore it from a backup")]
     Damaged,
@@ -170,6 +176,7 @@ impl LifecycleError {
             Self::Sqlite(fault) if fault.kind() == SqliteFaultKind::Damaged => Kind::Corrupt,
             Self::Seal(error) => of_seal(error),
             Self::Unfit { .. }
+            | Self::Unshredded
             | Self::Differs { .. }
             | Self::Invalid { .. }
             | Self::Io(_)

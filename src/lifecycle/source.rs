@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -15,7 +16,7 @@ use crate::keyring::{Account, AccountState, Keyring};
 use crate::record::Table;
 use crate::rows::{self, Body, Layout, Row, Store};
 use crate::sealed::rows::{CANARY_KEY, Canary};
-use crate::store::sqlite::{SqliteFault, log_length};
+use crate::store::sqlite::{SqliteFault, is_contention, log_length};
 
 type Result<T> = std::result::Result<T, LifecycleError>;
 
@@ -59,6 +60,10 @@ pub(super) fn is_sealed(connection: &Connection, layout: Layout) -> Result<bool>
         || layout.has_session(connection, "sealed-store.document.keyring")?)
 }
 
+/// A program that was just stopped, or a store that was just dropped, may take a moment to let go of its files.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// A store that nobody else can use until it is dropped.
 pub(super) struct Held {
     pub(super) connection: Connection,
@@ -82,8 +87,16 @@ pub(super) fn take(path: &Path, sealed: bool) -> Result<Held> {
     check(&connection, sealed)?;
     keep_log(false)?;
     // Fails while any other connection, of this or another process, has the write-ahead log open, idle or not.
-    let mode: String =
-        connection.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0))?;
+    let began = Instant::now();
+    let mode: String = loop {
+        let tried = connection.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0));
+        match tried {
+            Err(error) if is_contention(&error) && began.elapsed() < PATIENCE => {
+                std::thread::sleep(PAUSE);
+            }
+            other => break other?,
+        }
+    };
     if mode != "delete" {
         return Err(LifecycleError::InUse);
     }

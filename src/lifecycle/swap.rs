@@ -29,6 +29,7 @@ type Result<T> = std::result::Result<T, LifecycleError>;
 pub(super) enum Task {
     Encrypt,
     Decrypt,
+    Reencrypt,
 }
 
 /// First line of `state`.
@@ -39,6 +40,7 @@ impl Task {
         match self {
             Self::Encrypt => "encrypt\n",
             Self::Decrypt => "decrypt\n",
+            Self::Reencrypt => "reencrypt\n",
         }
     }
 }
@@ -85,8 +87,8 @@ pub(super) enum LeftOver {
     Nothing,
     /// Half a file, which was removed: the store is as it was.
     Abandoned,
-    /// The old file, after the new one had taken its place: it was destroyed.
-    Finished,
+    /// The old file, after the new one of this task had taken its place: it was destroyed.
+    Finished(Task),
 }
 
 /// Whether an earlier run of this or another task left something, or runs now.
@@ -134,6 +136,7 @@ pub(super) fn recover(store: &Path) -> Result<LeftOver> {
     let task = match text.strip_prefix(MAGIC) {
         Some("encrypt\n") => Task::Encrypt,
         Some("decrypt\n") => Task::Decrypt,
+        Some("reencrypt\n") => Task::Reencrypt,
         // Killed while it was written: then nothing else is there.
         _ if MAGIC.starts_with(&text) || text.starts_with(MAGIC) => Task::Decrypt,
         _ => return Err(stranger()),
@@ -148,7 +151,7 @@ pub(super) fn recover(store: &Path) -> Result<LeftOver> {
     let finished = work.recover()?;
     work.remove()?;
     Ok(if finished {
-        LeftOver::Finished
+        LeftOver::Finished(task)
     } else {
         LeftOver::Abandoned
     })
