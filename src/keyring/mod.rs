@@ -12,22 +12,29 @@ mod core;
 pub(crate) mod derive;
 pub(crate) mod document;
 mod generation;
+#[cfg(feature = "sqlite")]
+pub(crate) mod header;
 mod idle;
 mod options;
 mod rotate;
 mod slot;
 pub(crate) mod store;
+mod summary;
 mod unlock;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 
+pub(crate) use self::core::now;
 pub use account::Account;
-pub use document::AccountState;
+pub use document::{AccountState, KeyState};
 pub(crate) use generation::AccountKeys;
 pub use options::KeyringOptions;
 pub use slot::SlotInfo;
+#[cfg(feature = "sqlite")]
+pub(crate) use slot::check_label;
+pub use summary::{AccountInfo, KeyInfo};
 
 use self::core::{Core, WipeUnlessDone};
 use crate::audit::{AuditEvent, id_text};

@@ -1,6 +1,7 @@
 //! A keyring in an SQLite file: the data file itself, or a file of its own.
 
 mod schema;
+mod whole;
 
 use std::fmt;
 use std::fs::{self, File};
@@ -20,6 +21,7 @@ use crate::private_file;
 use crate::store::sqlite::{SqliteStore, WeakStore};
 use crate::thread::off_thread;
 use schema::{has_keyring, migrate};
+pub(crate) use whole::documents_of;
 
 /// How long a connection waits for another writer of the same file.
 const WAIT: Duration = Duration::from_secs(10);

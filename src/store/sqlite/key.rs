@@ -24,10 +24,10 @@ const TOKEN_LEN: usize = 26;
 const LEAST_NAME: usize = 64;
 
 /// A key's bytes; ordinary ones stay off the heap.
-pub(super) type Key = SmallVec<[u8; 160]>;
+pub(crate) type Key = SmallVec<[u8; 160]>;
 
 /// The bytes of `text`.
-pub(super) fn pack(text: &str) -> Key {
+pub(crate) fn pack(text: &str) -> Key {
     if let Some(token) = token(text) {
         return joined(TOKEN, &[&token]);
     }
