@@ -9,6 +9,7 @@ use crate::cli::output::print;
 #[derive(Args)]
 pub struct Completions {
     /// The shell
+    #[arg(value_name = "SHELL")]
     shell: Shell,
 }
 

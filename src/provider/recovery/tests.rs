@@ -91,7 +91,7 @@ fn what_is_wrong_is_told() {
     }
     assert_eq!(
         refusal(&shown[..40]),
-        RecoveryCodeError::Length { found: 33 }
+        RecoveryCodeError::Length { found: 32 }
     );
     assert_eq!(
         refusal(&format!("{shown}QQ")),
