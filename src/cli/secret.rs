@@ -256,7 +256,7 @@ fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
             .at(path));
         }
     }
-    to_end(file, true).map_err(|failure| failure.at(path))
+    to_end(file).map_err(|failure| failure.at(path))
 }
 
 #[cfg(unix)]
@@ -268,10 +268,10 @@ fn read_fd(fd: u32) -> Result<Zeroizing<Vec<u8>>, Failure> {
             .about(about.clone())
     };
     if fd == 0 {
-        return to_end(std::io::stdin().lock(), true);
+        return to_end(std::io::stdin().lock());
     }
     let file = File::open(format!("/dev/fd/{fd}")).map_err(unreadable)?;
-    to_end(file, true).map_err(|failure| failure.about(about.clone()))
+    to_end(file).map_err(|failure| failure.about(about.clone()))
 }
 
 #[cfg(not(unix))]
@@ -282,7 +282,7 @@ fn read_fd(_: u32) -> Result<Zeroizing<Vec<u8>>, Failure> {
 }
 
 /// All of it, without one newline at the end, in a buffer that never moves.
-fn to_end(mut from: impl Read, trim: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
+fn to_end(mut from: impl Read) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut bytes = Zeroizing::new(vec![0; LONGEST + 2]);
     let mut length = 0;
     while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {
@@ -295,7 +295,7 @@ fn to_end(mut from: impl Read, trim: bool) -> Result<Zeroizing<Vec<u8>>, Failure
             }
         }
     }
-    if trim && length > 0 && bytes.get(length - 1) == Some(&b'\n') {
+    if length > 0 && bytes.get(length - 1) == Some(&b'\n') {
         length -= 1;
     }
     if length > LONGEST {
@@ -332,16 +332,18 @@ fn run(command: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
         .stdout
         .take()
         .ok_or_else(|| Failure::other("the passphrase command has no output"))
-        .and_then(|stdout| to_end(stdout, true));
+        .and_then(|stdout| to_end(stdout));
     let status = child
         .wait()
         .map_err(|error| Failure::other("the passphrase command got lost").because(error))?;
+    // One that was not read to its end has died of that.
+    let printed = printed?;
     if !status.success() {
         return Err(Failure::other(format!(
             "the passphrase command failed ({status}); run it by itself and see"
         )));
     }
-    printed
+    Ok(printed)
 }
 
 fn key_file(path: &Path) -> Result<RawKey, Failure> {

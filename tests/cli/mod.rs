@@ -187,23 +187,21 @@ pub fn ran(command: &mut Command) -> Ran {
     ran
 }
 
-/// Everything of a folder that a program could change: names, bytes, modes and times of change.
-pub fn snapshot(folder: &Path) -> BTreeMap<String, (Vec<u8>, u32, SystemTime, SystemTime)> {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+/// Everything of a folder that a program could change: names, bytes, modes and times of writing. (Not the time of the last
+/// change of an inode: SQLite, run by root, gives the index of a log to the owner that it has already.)
+pub fn snapshot(folder: &Path) -> BTreeMap<String, (Vec<u8>, u32, SystemTime)> {
+    use std::os::unix::fs::PermissionsExt;
     std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| {
             let entry = entry.unwrap();
             let about = entry.metadata().unwrap();
-            let changed = SystemTime::UNIX_EPOCH
-                + std::time::Duration::new(about.ctime() as u64, about.ctime_nsec() as u32);
             (
                 entry.file_name().into_string().unwrap(),
                 (
                     std::fs::read(entry.path()).unwrap(),
                     about.permissions().mode(),
                     about.modified().unwrap(),
-                    changed,
                 ),
             )
         })

@@ -78,11 +78,15 @@ fn show(code: &RecoveryCode, qr: bool) -> std::io::Result<()> {
         let drawn = QrCode::with_error_correction_level(text.expose_secret(), EcLevel::M)
             .map_err(std::io::Error::other)?
             .render::<Dense1x2>()
-            // Dark on light, whatever the terminal's colours: light is drawn.
             .dark_color(Dense1x2::Dark)
             .light_color(Dense1x2::Light)
             .build();
-        writeln!(stdout, "\n{}", *Zeroizing::new(drawn))?;
+        let drawn = Zeroizing::new(drawn);
+        writeln!(stdout)?;
+        for line in drawn.lines() {
+            // Black on white, whatever the terminal's own colours are: not every reader takes the opposite.
+            writeln!(stdout, "\u{1b}[30;107m{line}\u{1b}[0m")?;
+        }
     }
     stdout.flush()
 }
