@@ -67,6 +67,8 @@ mod options;
 mod private_file;
 mod provider;
 mod record;
+#[cfg(feature = "sqlite")]
+mod rows;
 mod sealed;
 mod secret;
 #[cfg(feature = "sqlite")]

@@ -332,7 +332,7 @@ fn run(command: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
         .stdout
         .take()
         .ok_or_else(|| Failure::other("the passphrase command has no output"))
-        .and_then(|stdout| to_end(stdout));
+        .and_then(to_end);
     let status = child
         .wait()
         .map_err(|error| Failure::other("the passphrase command got lost").because(error))?;

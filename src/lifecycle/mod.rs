@@ -1,6 +1,12 @@
 //! The life of a sealed store beyond reading and writing: what the command line does, as functions.
 
 mod benchmark;
+mod build;
+mod check;
+mod convert;
+mod decrypt;
+mod documents;
+mod encrypt;
 mod error;
 mod header;
 mod info;
@@ -8,9 +14,16 @@ mod init;
 mod peek;
 mod progress;
 mod recovery;
+mod source;
 mod status;
+mod step;
+mod swap;
 
 pub use benchmark::{Benchmark, SuiteSpeed, benchmark};
+pub use build::TableRows;
+pub use check::{CheckOptions, CheckReport, FaultKind, FaultyRows, check};
+pub use decrypt::{DecryptOptions, DecryptSummary, decrypt};
+pub use encrypt::{EncryptOptions, EncryptSummary, encrypt};
 pub use error::{LifecycleError, LifecycleErrorKind};
 pub use header::{
     BackedUp, HeaderRestored, RestoreOptions, backup_header, check_header, restore_header,
@@ -21,3 +34,5 @@ pub use peek::{Layout, Log};
 pub use progress::{Phase, Progress};
 pub use recovery::add_recovery_slot;
 pub use status::{AccountStatus, Status, TableStatus, Warning, status};
+#[cfg(feature = "testing")]
+pub use step::on_step;

@@ -315,14 +315,14 @@ fn note_refused(
 }
 
 /// A fresh nonce.
-fn nonce() -> Result<Nonce, SealError> {
+pub(crate) fn nonce() -> Result<Nonce, SealError> {
     let mut nonce = Nonce::default();
     secret::random(&mut nonce)?;
     Ok(nonce)
 }
 
 /// Fresh nonces, from one call to the operating system.
-fn nonces(count: usize) -> Result<Vec<Nonce>, SealError> {
+pub(crate) fn nonces(count: usize) -> Result<Vec<Nonce>, SealError> {
     let mut nonces = vec![[0; NONCE_LEN]; count];
     secret::random(nonces.as_flattened_mut())?;
     Ok(nonces)

@@ -260,7 +260,7 @@ fn check_key(table: Table, same: bool) -> Result<(), SealError> {
 }
 
 impl Sealer<'_> {
-    fn restore(&self, row: RawRow<'_>) -> Result<Restored, SealError> {
+    pub(crate) fn restore(&self, row: RawRow<'_>) -> Result<Restored, SealError> {
         match row {
             RawRow::Session { address, record } => self.restore_session(address, record),
             RawRow::PreKey { id, record } => {

@@ -224,14 +224,14 @@ impl Sealer<'_> {
 }
 
 /// Key data, fingerprint and time.
-fn read_sync_key(value: &[u8]) -> Option<(&[u8], &[u8], i64)> {
+pub(crate) fn read_sync_key(value: &[u8]) -> Option<(&[u8], &[u8], i64)> {
     let mut reader = Reader::new(value);
     let key = (reader.frame()?, reader.frame()?, reader.i64()?);
     reader.end()?;
     Some(key)
 }
 
-fn read_state(value: &[u8]) -> Option<HashState> {
+pub(crate) fn read_state(value: &[u8]) -> Option<HashState> {
     let mut reader = Reader::new(value);
     let version = reader.u64()?;
     let hash = reader.array()?;

@@ -124,7 +124,7 @@ fn write_device_list(list: &DeviceListRecord) -> Result<Buffer, SealError> {
     Ok(value)
 }
 
-fn read_device_list(user: &str, value: &[u8]) -> Option<DeviceListRecord> {
+pub(crate) fn read_device_list(user: &str, value: &[u8]) -> Option<DeviceListRecord> {
     let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_le_bytes);
     let optional = |bytes: Option<&[u8]>| match bytes {
         None => Some(None),

@@ -17,7 +17,11 @@ use std::str;
 
 use data_encoding::BASE64URL_NOPAD;
 
+#[cfg(feature = "sqlite")]
+pub(crate) use app_sync::{read_state, read_sync_key};
 pub(crate) use device::{CANARY_KEY, Canary, read_device, write_device};
+#[cfg(feature = "sqlite")]
+pub(crate) use device_list::read_device_list;
 pub(crate) use mapping::MappingKey;
 pub(crate) use msg_secret::{SECOND_HALF, SecretKey};
 pub(crate) use signal::SignalTable;

@@ -15,10 +15,10 @@ use super::{MANY, SqliteStore};
 use crate::record::frame::{Reader, put_frame};
 
 /// Length of the keys that the client derives from; of another length there is no usable key.
-pub(super) const SYNC_KEY_LEN: usize = 32;
+const SYNC_KEY_LEN: usize = 32;
 
 /// `version u64 ‖ hash[128] ‖ fatal u8 ‖ n u32 ‖ (frame(index) ‖ frame(value))…`
-pub(super) fn write_state(state: &HashState) -> Option<Vec<u8>> {
+pub(crate) fn write_state(state: &HashState) -> Option<Vec<u8>> {
     let HashState {
         version,
         hash,
@@ -37,7 +37,7 @@ pub(super) fn write_state(state: &HashState) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn read_state(bytes: &[u8]) -> Option<HashState> {
+pub(crate) fn read_state(bytes: &[u8]) -> Option<HashState> {
     let mut reader = Reader::new(bytes);
     let mut state = HashState {
         version: reader.u64()?,

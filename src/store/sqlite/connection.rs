@@ -15,6 +15,9 @@ use crate::private_file;
 /// Numbered migrations, applied in order; the count is the schema's version.
 const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/store/0001_tables.sql")];
 
+/// The newest version of the schema.
+pub(crate) const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
+
 /// How many statements a connection keeps prepared: more than there are.
 const STATEMENTS: usize = 128;
 
@@ -22,7 +25,7 @@ const STATEMENTS: usize = 128;
 const SHORT_LOG: u64 = 1 << 20;
 
 /// Of a file that nobody has open: what a program that was killed left.
-fn log_length(path: &Path) -> u64 {
+pub(crate) fn log_length(path: &Path) -> u64 {
     // It is beside the file that a link leads to.
     let log = std::fs::canonicalize(path).map(|path| {
         let mut log = path.into_os_string();
@@ -140,7 +143,10 @@ fn keep_log(connection: &Connection) -> Result<(), StoreError> {
             "the database can't have a write-ahead log there; put it on a local disk",
         ));
     }
-    Ok(())
+    // Of a file that had none yet, the log is made by the first statement that reads.
+    connection
+        .pragma_query_value(None, "schema_version", |_| Ok(()))
+        .map_err(database)
 }
 
 /// A connection that reads.
@@ -176,6 +182,16 @@ fn settings(connection: &Connection, options: &SqliteOptions) -> rusqlite::Resul
     connection.pragma_update(None, "temp_store", temp_store)?;
     connection.pragma_update(None, "cache_size", -i64::from(options.cache_kib))?;
     connection.pragma_update(None, "foreign_keys", options.foreign_keys)
+}
+
+/// The schema's version; 0 for none.
+pub(crate) fn schema_version(connection: &Connection) -> rusqlite::Result<i64> {
+    Ok(i64::try_from(version(connection)?).unwrap_or(i64::MAX))
+}
+
+/// Makes the schema in a new file, without any of the settings that a store has.
+pub(crate) fn create_schema(connection: &Connection) -> Result<(), StoreError> {
+    migrate(connection)
 }
 
 /// The schema's version; 0 for none.

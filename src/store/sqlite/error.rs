@@ -56,7 +56,7 @@ impl SqliteFault {
     };
 
     /// SQLite opened the file for reading only.
-    pub(super) const READ_ONLY: Self = Self {
+    pub(crate) const READ_ONLY: Self = Self {
         kind: SqliteFaultKind::ReadOnly,
         code: None,
     };

@@ -45,7 +45,7 @@ pub(crate) fn pack(text: &str) -> Key {
 }
 
 /// The text that [`pack`] gave these bytes for, or `None` where it gives no such bytes.
-pub(super) fn unpack(bytes: &[u8]) -> Option<String> {
+pub(crate) fn unpack(bytes: &[u8]) -> Option<String> {
     let (kind, rest) = bytes.split_first()?;
     // One spelling only: a row must not be there twice under one name. Of the packed forms every one of the right
     // length is that spelling; a text is not where it could have been packed.

@@ -49,7 +49,14 @@ use wacore::store::error::{Result as StoreResult, StoreError};
 pub use error::{SqliteFault, SqliteFaultKind};
 pub use options::{SqliteOptions, Synchronous, TempStore};
 
+pub(crate) use app_sync::{read_state, write_state};
+pub(crate) use connection::{SCHEMA_VERSION, create_schema, log_length, schema_version};
 pub(crate) use error::{advised, is_contention};
+pub(crate) use key::{pack, unpack};
+pub(crate) use msg_secret::{
+    OwnedSecret, Secret, put as put_secrets, remove as remove_secret, replace as replace_secret,
+    secrets_at, secrets_of,
+};
 
 use crate::thread::off_thread;
 use files::Files;

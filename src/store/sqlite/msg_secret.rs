@@ -9,12 +9,13 @@ mod held;
 
 use async_trait::async_trait;
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use sha2::{Digest, Sha256};
 use wacore::store::error::Result as StoreResult;
 use wacore::store::traits::{MessageSecret, MsgSecretEntry, MsgSecretStore};
+use zeroize::Zeroizing;
 
-use super::key::pack;
+use super::key::{pack, unpack};
 use super::{MANY, SqliteStore};
 use held::{Held, first_deadline, merge};
 
@@ -31,13 +32,24 @@ type Place = [i64; 2];
 
 /// A secret to be written.
 #[derive(Clone, Copy)]
-pub(super) struct Secret<'a> {
-    pub(super) chat: &'a str,
-    pub(super) message_id: &'a str,
-    pub(super) sender: &'a str,
-    pub(super) secret: &'a [u8],
-    pub(super) expires_at: i64,
-    pub(super) message_ts: i64,
+pub(crate) struct Secret<'a> {
+    pub(crate) chat: &'a str,
+    pub(crate) message_id: &'a str,
+    pub(crate) sender: &'a str,
+    pub(crate) secret: &'a [u8],
+    pub(crate) expires_at: i64,
+    pub(crate) message_ts: i64,
+}
+
+/// A secret that was read.
+pub(crate) struct OwnedSecret {
+    pub(crate) account: i32,
+    pub(crate) chat: Zeroizing<String>,
+    pub(crate) message_id: Zeroizing<String>,
+    pub(crate) sender: Zeroizing<String>,
+    pub(crate) secret: Zeroizing<Vec<u8>>,
+    pub(crate) expires_at: i64,
+    pub(crate) message_ts: i64,
 }
 
 fn of_entry(entry: &MsgSecretEntry) -> Secret<'_> {
@@ -76,13 +88,15 @@ fn place(account: i32, chat: &str, message_id: &str) -> Place {
 }
 
 fn senders(bytes: &[u8]) -> rusqlite::Result<Vec<Held<'_>>> {
-    held::read(bytes).ok_or_else(|| {
-        rusqlite::Error::FromSqlConversionFailure(
-            0,
-            Type::Blob,
-            "it holds no secrets that this store writes; restore the database from a backup".into(),
-        )
-    })
+    held::read(bytes).ok_or_else(unreadable)
+}
+
+fn unreadable() -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(
+        0,
+        Type::Blob,
+        "it holds no secrets that this store writes; restore the database from a backup".into(),
+    )
 }
 
 fn note_damaged() {
@@ -92,8 +106,121 @@ fn note_damaged() {
     );
 }
 
+/// The secrets in a row whose columns from `at` are account, chat, message id and senders. `None` where they are not
+/// what is written here.
+pub(crate) fn secrets_of(row: &Row<'_>, at: usize) -> Option<Vec<OwnedSecret>> {
+    let account = row.get(at).ok()?;
+    let text = |column| unpack(row.get_ref(column).ok()?.as_blob().ok()?).map(Zeroizing::new);
+    let (chat, message_id) = (text(at + 1)?, text(at + 2)?);
+    owned(
+        account,
+        &chat,
+        &message_id,
+        row.get_ref(at + 3).ok()?.as_blob().ok()?,
+    )
+}
+
+fn owned(account: i32, chat: &str, message_id: &str, senders: &[u8]) -> Option<Vec<OwnedSecret>> {
+    let held = held::read(senders)?.into_iter();
+    held.map(|held| {
+        Some(OwnedSecret {
+            account,
+            chat: Zeroizing::new(chat.to_owned()),
+            message_id: Zeroizing::new(message_id.to_owned()),
+            sender: Zeroizing::new(unpack(&held.sender)?),
+            secret: Zeroizing::new(held.secret.to_vec()),
+            expires_at: held.expires_at,
+            message_ts: held.message_ts,
+        })
+    })
+    .collect()
+}
+
+/// The secrets of a message.
+pub(crate) fn secrets_at(
+    connection: &Connection,
+    account: i32,
+    chat: &str,
+    message_id: &str,
+) -> rusqlite::Result<Vec<OwnedSecret>> {
+    let found =
+        connection
+            .prepare_cached(GET)?
+            .query_row(place(account, chat, message_id), |row| {
+                let bytes = row.get_ref(0)?.as_blob()?;
+                owned(account, chat, message_id, bytes).ok_or_else(unreadable)
+            });
+    Ok(found.optional()?.unwrap_or_default())
+}
+
+/// Puts `new` in the place of `old`, a secret of the same message and sender, if that is still what is held; its times
+/// stay. Whether it was.
+pub(crate) fn replace(
+    connection: &Connection,
+    account: i32,
+    old: &Secret<'_>,
+    new: &Secret<'_>,
+) -> rusqlite::Result<bool> {
+    change(connection, account, old, Some(new.secret))
+}
+
+/// Removes a secret, if it is still what is held. Whether it was.
+pub(crate) fn remove(
+    connection: &Connection,
+    account: i32,
+    old: &Secret<'_>,
+) -> rusqlite::Result<bool> {
+    change(connection, account, old, None)
+}
+
+/// Changes one of a message's secrets to `new`, or takes it out, in a row that nobody changed meanwhile.
+fn change(
+    connection: &Connection,
+    account: i32,
+    old: &Secret<'_>,
+    new: Option<&[u8]>,
+) -> rusqlite::Result<bool> {
+    let [place, end] = place(account, old.chat, old.message_id);
+    let found: Option<Vec<u8>> = connection
+        .prepare_cached(GET)?
+        .query_row([place, end], |row| row.get(0))
+        .optional()?;
+    let Some(before) = found else {
+        return Ok(false);
+    };
+    let sender = pack(old.sender);
+    let mut held: Vec<Held<'_>> = senders(&before)?;
+    let Some(position) = held
+        .iter()
+        .position(|held| held.sender == sender && held.secret == old.secret)
+    else {
+        return Ok(false);
+    };
+    let changed = held.remove(position);
+    if let Some(secret) = new {
+        held.insert(position, Held { secret, ..changed });
+    }
+    let mut bytes = Vec::new();
+    held::write(&held, &mut bytes);
+    let rows = if held.is_empty() {
+        connection
+            .prepare_cached(
+                "DELETE FROM msg_secrets WHERE place = ?1 AND place_end = ?2 AND senders = ?3",
+            )?
+            .execute(params![place, end, before])?
+    } else {
+        connection
+            .prepare_cached(
+                "UPDATE msg_secrets SET senders = ?4, first_deadline = ?5
+                 WHERE place = ?1 AND place_end = ?2 AND senders = ?3",
+            )?
+            .execute(params![place, end, before, bytes, first_deadline(&held)])?
+    };
+    Ok(rows == 1)
+}
+
 /// Writes `rows`, of each of which `secret` gives the secret; the later one counts.
-pub(super) fn put<T>(
+pub(crate) fn put<T>(
     connection: &Connection,
     account: i32,
     rows: &[T],

@@ -9,7 +9,7 @@ use crate::keyring::store::MAX_DOCUMENT;
 use crate::private_file;
 
 impl SqliteKeyring {
-    /// Every document, in one look. What can't be one (an impossible name, revision or length) is left out.
+    /// Every document, in one look. What can't be one (of another type, or too long) is an empty one, which is damaged.
     pub(crate) async fn documents(&self) -> Result<Documents, StoreFault> {
         self.run(|shared| {
             let mut held = shared.held();
@@ -55,7 +55,7 @@ impl Shared {
     }
 }
 
-/// The documents that `connection` sees; none where there is no keyring.
+/// As [`SqliteKeyring::documents`], from a connection of somebody else's. None where there is no keyring.
 pub(crate) fn documents_of(connection: &Connection) -> Result<Documents, StoreFault> {
     if !has_keyring(connection)? {
         return Ok(Documents::new());
@@ -65,9 +65,9 @@ pub(crate) fn documents_of(connection: &Connection) -> Result<Documents, StoreFa
 
 fn documents(connection: &Connection) -> rusqlite::Result<Documents> {
     let mut statement = connection.prepare(
-        "SELECT name, revision, document FROM sealed_store_keyring
-         WHERE typeof(name) = 'text' AND typeof(revision) = 'integer' AND revision > 0
-         AND typeof(document) IN ('blob', 'text') AND length(document) <= ?1",
+        "SELECT name, CASE WHEN typeof(revision) = 'integer' AND revision > 0 THEN revision ELSE 0 END,
+         CASE WHEN typeof(document) = 'blob' AND length(document) <= ?1 THEN document ELSE x'' END
+         FROM sealed_store_keyring WHERE typeof(name) = 'text'",
     )?;
     let document = |row: &Row<'_>| -> rusqlite::Result<_> {
         let revision = u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
