@@ -128,6 +128,14 @@ impl RecoveryCode {
         shown.into()
     }
 
+    /// A code of known bits.
+    #[cfg(test)]
+    pub(crate) fn of(bits: [u8; CODE_LEN]) -> Self {
+        Self {
+            bits: SecretBox::new(Box::new(bits)),
+        }
+    }
+
     fn spelled(&self) -> Option<Zeroizing<String>> {
         let mut text = Zeroizing::new(String::with_capacity(TEXT_LEN));
         let hrp = Hrp::parse("rec").ok()?;
