@@ -1,9 +1,10 @@
 //! Every derivation and associated-data label of the format, on one page.
 //!
 //! All keys below the root come from HKDF-SHA-256 (RFC 5869), expand step only, because every input
-//! key is uniform. In notation, with `‖` for concatenation and integers little endian:
+//! key is uniform and long enough; only a recovery code, which is 16 bytes, is extracted first. In notation, with `‖` for concatenation and integers little endian:
 //!
 //! ```text
+//! recovery secret = Expand(Extract(no salt, recovery code[16]), RECOVERY, 32)
 //! slot key        = Expand(slot secret, SLOT ‖ keyring id[16] ‖ slot id u32 ‖ frame(provider kind), 32)
 //! commitment      = Expand(slot key, SLOT_COMMITMENT, 32)
 //! slot wrap key   = Expand(slot key, SLOT_WRAP ‖ suite u8, 32)
@@ -15,6 +16,8 @@
 //! name key        = Expand(blind key, NAME_KEY ‖ table u16 ‖ column u8, 64)
 //! ```
 
+/// Recovery code to slot secret.
+pub(crate) const RECOVERY: &[u8] = b"sealed-store v1 recovery code";
 /// Slot secret to slot key.
 pub(crate) const SLOT: &[u8] = b"sealed-store v1 slot";
 /// Slot key to key commitment.

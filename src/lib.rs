@@ -38,6 +38,7 @@
 //! # Features
 //!
 //! * `sqlite` (default): `open`, the store of our own (`store::sqlite`) and `SqliteKeyring`, with SQLite compiled in.
+//! * `cli`: the program `sealed-store`.
 //! * `testing`: the contract suite for authors of stores, and a store that fails on purpose.
 
 #![forbid(unsafe_code)]
@@ -89,11 +90,13 @@ pub use keyring::store::{
     BackendKeyring, KeyringStore, LockGuard, LockMode, Occupied, Revision, StoreFault,
     StoreFaultKind,
 };
-pub use keyring::{Account, AccountState, Keyring, KeyringOptions, SlotInfo};
+pub use keyring::{
+    Account, AccountInfo, AccountState, KeyInfo, KeyState, Keyring, KeyringOptions, SlotInfo,
+};
 pub use options::{OnCorrupt, SealOptions};
 pub use provider::{
     DEFAULT_KDF_CEILING, Fields, KdfCost, KeyProvider, NewSlot, Passphrase, Probe, ProviderError,
-    ProviderErrorKind, RawKey, Recipe, SlotContext, calibrate,
+    ProviderErrorKind, RawKey, Recipe, RecoveryCode, RecoveryCodeError, SlotContext, calibrate,
 };
 pub use record::{Padding, Suite, Table};
 pub use sealed::{RECORDS_PER_POLL, RawRow, Restored, SealedBackend, exposure};

@@ -215,6 +215,38 @@ def table_number(name):
     return 0 if name is None else TABLES.index(name) + 1
 
 
+BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+
+
+def polymod(symbols):
+    """BIP-173's checksum, over 5-bit symbols."""
+    check = 1
+    for symbol in symbols:
+        top = check >> 25
+        check = (check & 0x1FFFFFF) << 5 ^ symbol
+        for bit, generator in enumerate((0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)):
+            check ^= generator if top >> bit & 1 else 0
+    return check
+
+
+def recovery_text(code):
+    """Section 4: BIP-350 with the human-readable part "rec", in groups of four."""
+    bits = "".join(f"{byte:08b}" for byte in code) + "00"
+    symbols = [int(bits[at : at + 5], 2) for at in range(0, len(bits), 5)]
+    hrp = [ord(c) >> 5 for c in "rec"] + [0] + [ord(c) & 31 for c in "rec"]
+    check = polymod(hrp + symbols + [0] * 6) ^ 0x2BC830A3
+    symbols += [check >> 5 * (5 - at) & 31 for at in range(6)]
+    if polymod(hrp + symbols) != 0x2BC830A3:
+        raise Refused("a checksum that does not fit")
+    text = ("rec1" + "".join(BECH32[symbol] for symbol in symbols)).upper()
+    return "-".join(text[at : at + 4] for at in range(0, 36, 4))
+
+
+def recovery_secret(code):
+    extracted = hmac.new(bytes(32), code, hashlib.sha256).digest()
+    return expand(extracted, LABEL + b"recovery code")
+
+
 def slot_keys(secret, keyring, slot, kind, suite):
     slot_key = expand(secret, LABEL + b"slot" + keyring + u32(slot) + frame(kind.encode()))
     return {
@@ -605,6 +637,8 @@ def compute(inputs, vector):
                 memory_cost=raw["m_kib"],
             )  # fmt: skip
             return {"secret": stretched.derive(field["passphrase"])}
+        case "recovery":
+            return {"text": recovery_text(field["code"]), "secret": recovery_secret(field["code"])}
         case "slot":
             return slot_keys(field["secret"], inputs["keyring_id"], raw["slot"], raw["kind"], suite)
         case "root":

@@ -384,7 +384,7 @@ pub(super) fn check_pin(
 }
 
 /// Unix seconds.
-pub(super) fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())

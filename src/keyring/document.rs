@@ -196,7 +196,9 @@ pub enum AccountState {
 }
 
 impl AccountState {
-    pub(crate) fn name(self) -> &'static str {
+    /// Its name in lower case, as keyring documents spell it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::New => "new",
             Self::Initialising => "initialising",
@@ -217,7 +219,8 @@ pub(crate) enum KeyKind {
 /// How far a key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum KeyState {
+#[non_exhaustive]
+pub enum KeyState {
     /// Seals and opens.
     Active,
     /// Opens only.
@@ -226,6 +229,19 @@ pub(crate) enum KeyState {
     Destroying,
     /// Erased.
     Destroyed,
+}
+
+impl KeyState {
+    /// Its name in lower case, as keyring documents spell it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Retained => "retained",
+            Self::Destroying => "destroying",
+            Self::Destroyed => "destroyed",
+        }
+    }
 }
 
 /// One wrapped key of an account.
@@ -266,10 +282,7 @@ impl<B: Body> Envelope<B> {
             .ok_or(corrupt("it does not start like a keyring document"))?;
         // The hash first: a flipped bit in the version is damage, not another version.
         let (content, mac) = split_last_line(text, MAC_LINE)?;
-        let (hashed, sha) = split_last_line(content, SHA_LINE)?;
-        if Sha256::digest(hashed.as_bytes()).as_slice() != sha {
-            return Err(corrupt("its checksum does not fit, it is damaged"));
-        }
+        let hashed = without_checksum(content)?;
         let found: u32 = version
             .parse()
             .ok()
@@ -323,10 +336,7 @@ impl<B: Body> Envelope<B> {
 pub(crate) fn write<B: Body>(body: &B, root: &RootKeys, name: &str) -> Result<Vec<u8>, SealError> {
     let json = serde_json::to_string_pretty(body).map_err(|_| corrupt("it can not be written"))?;
     let mut text = format!("{MAGIC}{FORMAT}\n{json}\n");
-    let sha = Sha256::digest(text.as_bytes());
-    text.push_str(SHA_LINE);
-    text.push_str(&HEXLOWER.encode(&sha));
-    text.push('\n');
+    push_checksum(&mut text);
     let mac = root.sign(name, body.keyring_id(), body.revision(), text.as_bytes())?;
     text.push_str(MAC_LINE);
     text.push_str(&HEXLOWER.encode(&mac));
@@ -337,6 +347,23 @@ pub(crate) fn write<B: Body>(body: &B, root: &RootKeys, name: &str) -> Result<Ve
         });
     }
     Ok(text.into_bytes())
+}
+
+/// Appends the line that is checked first: the SHA-256 of all that is there.
+pub(crate) fn push_checksum(text: &mut String) {
+    let sha = Sha256::digest(text.as_bytes());
+    text.push_str(SHA_LINE);
+    text.push_str(&HEXLOWER.encode(&sha));
+    text.push('\n');
+}
+
+/// What stands before a line of [`push_checksum`], if its checksum fits.
+pub(crate) fn without_checksum(text: &str) -> Result<&str, SealError> {
+    let (hashed, sha) = split_last_line(text, SHA_LINE)?;
+    if Sha256::digest(hashed.as_bytes()).as_slice() != sha {
+        return Err(corrupt("its checksum does not fit, it is damaged"));
+    }
+    Ok(hashed)
 }
 
 /// Splits `…\n<label><64 hex digits>\n` into what is before the last line and its 32 bytes.
@@ -359,18 +386,18 @@ fn split_last_line<'a>(text: &'a str, label: &str) -> Result<(&'a str, [u8; 32])
     }
 }
 
-mod hex_array {
+pub(crate) mod hex_array {
     use data_encoding::HEXLOWER;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    pub(super) fn serialize<const N: usize, S: Serializer>(
+    pub(crate) fn serialize<const N: usize, S: Serializer>(
         bytes: &[u8; N],
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&HEXLOWER.encode(bytes))
     }
 
-    pub(super) fn deserialize<'de, const N: usize, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, const N: usize, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<[u8; N], D::Error> {
         let text = String::deserialize(deserializer)?;

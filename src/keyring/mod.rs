@@ -13,6 +13,8 @@ pub(crate) mod derive;
 mod destroy;
 pub(crate) mod document;
 mod generation;
+#[cfg(feature = "sqlite")]
+pub(crate) mod header;
 mod idle;
 mod options;
 #[cfg(feature = "sqlite")]
@@ -20,14 +22,16 @@ mod resealing;
 mod rotate;
 mod slot;
 pub(crate) mod store;
+mod summary;
 mod unlock;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 
+pub(crate) use self::core::now;
 pub use account::Account;
-pub use document::AccountState;
+pub use document::{AccountState, KeyState};
 #[cfg(feature = "sqlite")]
 pub(crate) use document::{Resealing, ResealingTarget};
 pub(crate) use generation::AccountKeys;
@@ -35,6 +39,9 @@ pub use options::KeyringOptions;
 #[cfg(feature = "sqlite")]
 pub(crate) use resealing::Generation;
 pub use slot::SlotInfo;
+#[cfg(feature = "sqlite")]
+pub(crate) use slot::check_label;
+pub use summary::{AccountInfo, KeyInfo};
 
 use self::core::{Core, WipeUnlessDone};
 use crate::audit::{AuditEvent, id_text};

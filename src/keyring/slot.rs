@@ -7,7 +7,7 @@ use super::document::{KEYRING, KeyringBody, MAX_SLOTS, SlotEntry};
 use super::unlock::prove;
 use crate::audit::{AuditEvent, id_text};
 use crate::error::SealError;
-use crate::provider::{KeyProvider, Recipe, SlotContext};
+use crate::provider::{KdfCost, KeyProvider, Recipe, SlotContext, cost_of};
 use crate::record::Suite;
 
 /// What a slot is, without its secrets.
@@ -22,8 +22,27 @@ pub struct SlotInfo {
     pub kind: String,
     /// When it was made, in Unix seconds.
     pub created: u64,
+    /// What one derivation of its key costs, where its provider is a passphrase.
+    pub kdf: Option<KdfCost>,
     /// Whether this opener came in through it.
     pub opened: bool,
+}
+
+impl SlotEntry {
+    /// `through`: the slot that opened, if one did.
+    pub(crate) fn info(&self, through: Option<u32>) -> SlotInfo {
+        SlotInfo {
+            slot: self.slot,
+            label: self.label.clone(),
+            kind: self.kind.clone(),
+            created: self.created,
+            kdf: match self.kind.as_str() {
+                "passphrase" => cost_of(&self.recipe.material),
+                _ => None,
+            },
+            opened: through == Some(self.slot),
+        }
+    }
 }
 
 impl Keyring {
@@ -41,13 +60,7 @@ impl Keyring {
         let mut slots: Vec<_> = body
             .slots
             .iter()
-            .map(|entry| SlotInfo {
-                slot: entry.slot,
-                label: entry.label.clone(),
-                kind: entry.kind.clone(),
-                created: entry.created,
-                opened: entry.slot == through,
-            })
+            .map(|entry| entry.info(Some(through)))
             .collect();
         // A changed slot keeps its place in the document under a newer number.
         slots.sort_by_key(|slot| slot.slot);
@@ -285,7 +298,7 @@ pub(super) async fn make(
         .wrap(keyring_id, root, suite)
 }
 
-pub(super) fn check_label(label: &str) -> Result<(), SealError> {
+pub(crate) fn check_label(label: &str) -> Result<(), SealError> {
     if label.is_empty() || label.chars().count() > 64 || label.chars().any(char::is_control) {
         return Err(SealError::Invalid {
             what: "a label is 1 to 64 characters with no control characters",

@@ -4,19 +4,19 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 
 use crate::error::SealError;
+use crate::keyring::header;
 use crate::keyring::store::{
-    KeyringStore, LockGuard, LockMode, Occupied, Revision, StoreFault, StoreFaultKind, documents,
+    KeyringStore, LockGuard, LockMode, Occupied, Revision, StoreFault, StoreFaultKind, documents_of,
 };
 
 /// The documents of one moment.
-pub(super) struct Documents(Vec<(String, Revision, Vec<u8>)>);
+pub(super) struct Documents(header::Documents);
 
 impl Documents {
     /// All that are in the file; `None` where there are none.
     pub(super) fn read(connection: &Connection) -> Result<Option<Self>, SealError> {
-        Ok(documents(connection)?
-            .filter(|all| !all.is_empty())
-            .map(Self))
+        let all = documents_of(connection)?;
+        Ok((!all.is_empty()).then_some(Self(all)))
     }
 }
 
@@ -24,8 +24,7 @@ impl Documents {
 #[cfg_attr(not(target_arch = "wasm32"), async_trait)]
 impl KeyringStore for Documents {
     async fn get(&self, name: &str) -> Result<Option<(Revision, Vec<u8>)>, StoreFault> {
-        let found = self.0.iter().find(|(found, _, _)| found == name);
-        Ok(found.map(|(_, revision, bytes)| (*revision, bytes.clone())))
+        Ok(self.0.get(name).cloned())
     }
 
     async fn put(&self, _: &str, _: Option<Revision>, _: &[u8]) -> Result<Revision, StoreFault> {
@@ -36,9 +35,7 @@ impl KeyringStore for Documents {
     }
 
     async fn list(&self) -> Result<Option<Vec<String>>, StoreFault> {
-        Ok(Some(
-            self.0.iter().map(|(name, _, _)| name.clone()).collect(),
-        ))
+        Ok(Some(self.0.keys().cloned().collect()))
     }
 
     async fn occupied(&self) -> Result<Occupied, StoreFault> {

@@ -106,6 +106,35 @@ pub enum LifecycleError {
     #[error("stopped as asked; the store is as it was, and running it again starts over")]
     Stopped,
 
+    /// A file that was to be made is there already.
+    #[error("there is a file of that name already, and none is written over; name another")]
+    FileExists,
+
+    /// A backup of a header is damaged, or is none.
+    #[error("this is no whole backup of a header: {what}; use another copy of it")]
+    CorruptBackup {
+        /// What is wrong with it.
+        what: &'static str,
+    },
+
+    /// The backup of a header belongs to another keyring than the store does. Nothing was changed.
+    #[error(
+        "the backup is of another keyring than this store's, and no row would open with it; find the backup of this one"
+    )]
+    OtherKeyring,
+
+    /// What the store's keyring holds is newer than the backup. Nothing was changed.
+    #[error(
+        "the backup is older than the keyring that is there: {}; nothing was changed, use a newer backup, or allow it",
+        older(*.loses, *.revives)
+    )]
+    OlderBackup {
+        /// Keys of rows are not in it: those rows would never open again.
+        loses: bool,
+        /// Keys that were destroyed since are in it.
+        revives: bool,
+    },
+
     /// The store can't be worked on where it is, or as was asked for.
     #[error("not possible: {what}")]
     Invalid {
@@ -170,7 +199,7 @@ impl LifecycleError {
             Self::OlderUpstream | Self::UnknownSchema | Self::NewerSchema { .. } => {
                 Kind::UnsupportedVersion
             }
-            Self::CorruptRow { .. } | Self::Damaged => Kind::Corrupt,
+            Self::CorruptRow { .. } | Self::Damaged | Self::CorruptBackup { .. } => Kind::Corrupt,
             Self::Interrupted { .. } => Kind::Interrupted,
             Self::Stopped => Kind::Stopped,
             Self::Sqlite(fault) if fault.kind() == SqliteFaultKind::Damaged => Kind::Corrupt,
@@ -179,6 +208,9 @@ impl LifecycleError {
             | Self::Unshredded
             | Self::Differs { .. }
             | Self::Invalid { .. }
+            | Self::FileExists
+            | Self::OtherKeyring
+            | Self::OlderBackup { .. }
             | Self::Io(_)
             | Self::Sqlite(_)
             | Self::Statement(_) => Kind::Other,
@@ -194,6 +226,17 @@ impl LifecycleError {
                 | rusqlite::Error::FromSqlConversionFailure(..)
                 | rusqlite::Error::Utf8Error(..)
         )
+    }
+}
+
+fn older(loses: bool, revives: bool) -> &'static str {
+    match (loses, revives) {
+        (true, true) => {
+            "rows that were written since would never open again, and keys that were destroyed would be back"
+        }
+        (true, false) => "rows that were written since would never open again",
+        (false, true) => "keys that were destroyed since would be back",
+        (false, false) => "slots that were removed or changed since would be back",
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where a slot's secret comes from: a passphrase, a raw key, a keychain, an HSM, a KMS.
+//! Where a slot's secret comes from: a passphrase, a raw key, a recovery code, a keychain, an HSM, a KMS.
 //!
 //! A provider speaks in KMS words: [`generate`](KeyProvider::generate) gives a fresh secret and what
 //! to store so that it can be had again, [`unwrap_secret`](KeyProvider::unwrap_secret) gives it back.
@@ -8,6 +8,7 @@
 
 mod passphrase;
 mod raw_key;
+mod recovery;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,8 +17,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::SecretBox;
 
+pub(crate) use passphrase::cost_of;
 pub use passphrase::{DEFAULT_KDF_CEILING, KdfCost, Passphrase, calibrate};
 pub use raw_key::RawKey;
+pub use recovery::{RecoveryCode, RecoveryCodeError};
 
 use crate::error::{Opaque, calm};
 

@@ -236,6 +236,11 @@ fn to_material(cost: KdfCost, salt: &[u8; SALT_LEN]) -> Fields {
     ])
 }
 
+/// What a passphrase's slot costs, if its material is whole.
+pub(crate) fn cost_of(material: &Fields) -> Option<KdfCost> {
+    of_material(material).ok().map(|(cost, _)| cost)
+}
+
 fn of_material(material: &Fields) -> Result<(KdfCost, [u8; SALT_LEN]), ProviderError> {
     let field = |name: &'static str| {
         material

@@ -7,7 +7,7 @@ use super::{Fixed, Inputs, hex_of};
 use crate::keyring::derive::{RootKeys, SlotKeys, WrapKind, WrapPlace};
 use crate::keyring::document::{self, AccountBody, AccountsBody, Body, Envelope, KeyringBody};
 use crate::labels;
-use crate::provider::{Fields, KeyProvider, Passphrase, Recipe, SlotContext};
+use crate::provider::{Fields, KeyProvider, Passphrase, Recipe, RecoveryCode, SlotContext};
 use crate::record::{Suite, Table};
 use crate::secret::{self, Key};
 
@@ -131,6 +131,19 @@ impl Inputs<'_> {
     }
 }
 
+pub(super) fn recovery(given: Fixed<'_>) -> Value {
+    let code = RecoveryCode::of(given.array("code"));
+    let context = SlotContext {
+        keyring_id: [0; 16],
+        slot: 0,
+    };
+    let secret = given_by(&code, &context, &Recipe::default());
+    json!({
+        "text": code.to_text().expose_secret(),
+        "secret": hex_of(secret.expose_secret()),
+    })
+}
+
 pub(super) fn argon2id(given: Fixed<'_>) -> Value {
     let mut material = Fields::from([
         ("algorithm".into(), "argon2id".into()),
@@ -153,9 +166,13 @@ pub(super) fn argon2id(given: Fixed<'_>) -> Value {
 }
 
 fn stretched(passphrase: &str, context: &SlotContext, recipe: &Recipe) -> Key {
+    given_by(&Passphrase::new(passphrase), context, recipe)
+}
+
+fn given_by(provider: &dyn KeyProvider, context: &SlotContext, recipe: &Recipe) -> Key {
     tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap()
-        .block_on(Passphrase::new(passphrase).unwrap_secret(context, recipe))
+        .block_on(provider.unwrap_secret(context, recipe))
         .unwrap()
 }

@@ -118,6 +118,7 @@ impl Inputs<'_> {
         match op {
             "aead" => aead(suite, given),
             "argon2id" => keyring::argon2id(given),
+            "recovery" => keyring::recovery(given),
             "slot" => self.slot_keys(suite, given),
             "root" => self.root_keys(suite),
             "data_key" => {

@@ -1,6 +1,7 @@
 //! A keyring in an SQLite file: the data file itself, or a file of its own.
 
 mod schema;
+mod whole;
 
 use std::fmt;
 use std::fs::{self, File};
@@ -20,6 +21,7 @@ use crate::private_file;
 use crate::store::sqlite::{SqliteStore, WeakStore, has_long_log};
 use crate::thread::off_thread;
 use schema::{has_keyring, migrate};
+pub(crate) use whole::documents_of;
 
 /// How long a connection waits for another writer of the same file.
 const WAIT: Duration = Duration::from_secs(10);
@@ -408,30 +410,6 @@ fn is_contention(fault: &StoreFault) -> bool {
         .and_then(|source| source.downcast_ref::<Opaque>())
         .and_then(|hidden| hidden.reveal().downcast_ref())
         .is_some_and(crate::store::sqlite::is_contention)
-}
-
-/// All documents, from a connection of somebody else's; `None` where the file holds no keyring.
-pub(crate) fn documents(
-    connection: &Connection,
-) -> Result<Option<Vec<(String, Revision, Vec<u8>)>>, StoreFault> {
-    if !has_keyring(connection)? {
-        return Ok(None);
-    }
-    let names = connection
-        .prepare("SELECT name FROM sealed_store_keyring ORDER BY name")
-        .and_then(|mut names| {
-            names
-                .query_map([], |row| row.get(0))?
-                .collect::<Result<Vec<String>, _>>()
-        })
-        .map_err(failed)?;
-    let mut all = Vec::with_capacity(names.len());
-    for name in names {
-        if let Some((revision, bytes)) = document(connection, &name)? {
-            all.push((name, revision, bytes));
-        }
-    }
-    Ok(Some(all))
 }
 
 /// A document, from a file that holds a keyring.

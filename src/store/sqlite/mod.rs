@@ -27,7 +27,7 @@ mod device_lists;
 mod error;
 mod files;
 mod import;
-mod key;
+pub(crate) mod key;
 mod location;
 mod mappings;
 mod msg_secret;

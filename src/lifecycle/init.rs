@@ -1,0 +1,121 @@
+//! Making a new sealed store.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::LifecycleError;
+use super::info::{self, Protection};
+use super::peek::Layout;
+use crate::error::SealError;
+use crate::keyring::KeyringOptions;
+use crate::keyring::store::SqliteKeyring;
+use crate::options::SealOptions;
+use crate::provider::KeyProvider;
+use crate::record::Suite;
+use crate::sealed::SealedBackend;
+use crate::store::sqlite::SqliteStore;
+
+/// The name of the first account, and upstream's number for it.
+const ACCOUNT: &str = "1";
+
+/// How a new store is made.
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct InitOptions {
+    label: Option<String>,
+    suite: Option<Suite>,
+}
+
+impl InitOptions {
+    /// The suite for this machine, and `first` as the slot's label.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The label of the first slot: 1 to 64 characters, stored in the clear.
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// The suite, instead of [`Suite::for_this_machine`].
+    pub fn suite(mut self, suite: Suite) -> Self {
+        self.suite = Some(suite);
+        self
+    }
+}
+
+/// What [`init`] made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Initialised {
+    /// The keyring's id.
+    pub keyring_id: [u8; 16],
+    /// The name of its account.
+    pub account: String,
+    /// The suite of wraps and data keys.
+    pub suite: Suite,
+}
+
+/// Makes a sealed store at `path`, with a slot that `provider` opens, as [`sealed_store::open`](crate::open) does; its
+/// keyring in the same file, or at `keyring`. There must be no file yet, or an empty one.
+///
+/// # Errors
+/// [`LifecycleError::AlreadySealed`]; [`LifecycleError::NotSealed`] where rows in the clear are there;
+/// [`SealError::KeyringExists`]; and where a file can't be made.
+pub async fn init(
+    path: &Path,
+    keyring: Option<&Path>,
+    provider: &dyn KeyProvider,
+    options: InitOptions,
+) -> Result<Initialised, LifecycleError> {
+    check_new(path, keyring)?;
+    let suite = options.suite.unwrap_or_else(Suite::for_this_machine);
+    let mut keyring_options = KeyringOptions::new().seal(SealOptions::new().suite(suite));
+    if let Some(label) = options.label {
+        crate::keyring::check_label(&label)?;
+        keyring_options = keyring_options.label(label);
+    }
+    // The store first: what is something else is refused before anything is written to it.
+    let store = SqliteStore::open(path).await.map_err(SealError::Inner)?;
+    let documents = match keyring {
+        Some(keyring) => SqliteKeyring::at(keyring),
+        None => SqliteKeyring::in_store(path, &store),
+    };
+    let keyring = keyring_options.create(documents, provider).await?;
+    let account = keyring.create_account(ACCOUNT).await?;
+    let backend = SealedBackend::open(Arc::new(store.clone()), account).await?;
+    backend.require_canary().await?;
+    drop(backend);
+    store.close().await.map_err(SealError::Inner)?;
+    Ok(Initialised {
+        keyring_id: keyring.id(),
+        account: ACCOUNT.to_owned(),
+        suite,
+    })
+}
+
+/// Whether [`init`] would make a store there.
+///
+/// # Errors
+/// As [`init`], of what is there already.
+pub fn check_new(path: &Path, keyring: Option<&Path>) -> Result<(), LifecycleError> {
+    for file in [Some(path), keyring].into_iter().flatten() {
+        match info::info(file, None) {
+            Err(LifecycleError::NoStore) => {}
+            Err(error) => return Err(error),
+            Ok(there) if there.keyring.is_some() => return Err(LifecycleError::AlreadySealed),
+            Ok(there) if there.protection == Protection::Sealed => {
+                return Err(LifecycleError::AlreadySealed);
+            }
+            Ok(there) if there.protection == Protection::Clear => {
+                return Err(LifecycleError::NotSealed);
+            }
+            Ok(there) if !matches!(there.layout, Layout::Empty | Layout::Ours) => {
+                return Err(LifecycleError::Foreign);
+            }
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}

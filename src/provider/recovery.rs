@@ -1,0 +1,238 @@
+//! A recovery code: 128 random bits that a person writes down once and types when all else is lost.
+
+use async_trait::async_trait;
+use bech32::primitives::decode::CheckedHrpstring;
+use bech32::{Bech32m, Hrp};
+use hkdf::Hkdf;
+use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox, SecretString};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use super::{KeyProvider, NewSlot, Probe, ProviderError, ProviderErrorKind, Recipe, SlotContext};
+use crate::error::SealError;
+use crate::labels;
+use crate::secret::{self, Key};
+use crate::wipe;
+
+/// Bytes of a code.
+const CODE_LEN: usize = 16;
+/// How every code begins: bech32's human-readable part and its separator.
+const PREFIX: &str = "rec1";
+/// Characters of a code without its hyphens: the prefix, 26 of the code, 6 of the checksum.
+const TEXT_LEN: usize = 36;
+/// Characters of a group, as it is shown.
+const GROUP: usize = 4;
+/// What a code is written with: no `1`, `b`, `i` and `o`.
+const ALPHABET: &[u8; 32] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
+
+/// Opens a slot with a code that the operating system's generator made: 128 bits, as bech32m text
+/// (BIP-350) in nine groups of four, such as `REC1-…-…`. Not stretched: there is nothing to guess.
+///
+/// ```
+/// use sealed_store::RecoveryCode;
+/// use sealed_store::secrecy::ExposeSecret;
+///
+/// let code = RecoveryCode::generate()?;
+/// let shown = code.to_text(); // REC1-XXXX-XXXX-XXXX-XXXX-XXXX-XXXX-XXXX-XXXX
+/// let typed = RecoveryCode::parse(&shown.expose_secret().to_lowercase().replace('-', " "))?;
+/// assert_eq!(shown.expose_secret(), typed.to_text().expose_secret());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct RecoveryCode {
+    bits: SecretBox<[u8; CODE_LEN]>,
+}
+
+/// Why a text is no recovery code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecoveryCodeError {
+    /// It does not begin like one.
+    #[error("this is no recovery code: one begins with REC1")]
+    NotACode,
+    /// It has more or fewer characters.
+    #[error(
+        "a recovery code has 36 characters in nine groups of four, this has {found}; look for what is missing or too much"
+    )]
+    Length {
+        /// How many it has, without spaces and hyphens.
+        found: usize,
+    },
+    /// A character that no code has.
+    #[error("a character in group {group} is none of a recovery code's; look at that group again")]
+    Character {
+        /// The group, from 1 on.
+        group: usize,
+    },
+    /// The checksum does not fit.
+    #[error(
+        "the recovery code is mistyped: its checksum does not fit; compare it with what was written down"
+    )]
+    Mistyped,
+}
+
+impl RecoveryCode {
+    /// A fresh code.
+    ///
+    /// # Errors
+    /// [`SealError::NoEntropy`].
+    pub fn generate() -> Result<Self, SealError> {
+        let mut bits = SecretBox::<[u8; CODE_LEN]>::default();
+        secret::random(bits.expose_secret_mut())?;
+        Ok(Self { bits })
+    }
+
+    /// A code as somebody typed it: in either case, with any spaces and hyphens, and with `1` or `I`
+    /// for `L`, `O` for `0` and `B` for `8`. Up to four mistyped characters are always noticed.
+    ///
+    /// # Errors
+    /// [`RecoveryCodeError`], which tells a mistyped code from a wrong one: that one parses, and opens nothing.
+    pub fn parse(typed: &str) -> Result<Self, RecoveryCodeError> {
+        let text = normalised(typed)?;
+        wipe::after(|| {
+            let checked =
+                CheckedHrpstring::new::<Bech32m>(&text).map_err(|_| RecoveryCodeError::Mistyped)?;
+            let mut bits = SecretBox::<[u8; CODE_LEN]>::default();
+            for (to, from) in bits.expose_secret_mut().iter_mut().zip(checked.byte_iter()) {
+                *to = from;
+            }
+            let code = Self { bits };
+            // Two bits are left over: they have one spelling.
+            let again = code.spelled().ok_or(RecoveryCodeError::Mistyped)?;
+            again
+                .eq_ignore_ascii_case(&text)
+                .then_some(code)
+                .ok_or(RecoveryCodeError::Mistyped)
+        })
+    }
+
+    /// Whether `typed` was meant as a code: it begins and is as long as one.
+    #[must_use]
+    pub fn is_like(typed: &str) -> bool {
+        !matches!(
+            normalised(typed),
+            Err(RecoveryCodeError::NotACode | RecoveryCodeError::Length { .. })
+        )
+    }
+
+    /// The code as it is shown: uppercase, nine groups of four with hyphens between them, 44 characters.
+    #[must_use]
+    pub fn to_text(&self) -> SecretString {
+        let spelled = wipe::after(|| self.spelled()).unwrap_or_default();
+        let mut shown = String::with_capacity(TEXT_LEN + TEXT_LEN / GROUP);
+        for (at, character) in spelled.chars().enumerate() {
+            if at > 0 && at % GROUP == 0 {
+                shown.push('-');
+            }
+            shown.push(character);
+        }
+        shown.into()
+    }
+
+    /// A code of known bits.
+    #[cfg(test)]
+    pub(crate) fn of(bits: [u8; CODE_LEN]) -> Self {
+        Self {
+            bits: SecretBox::new(Box::new(bits)),
+        }
+    }
+
+    fn spelled(&self) -> Option<Zeroizing<String>> {
+        let mut text = Zeroizing::new(String::with_capacity(TEXT_LEN));
+        let hrp = Hrp::parse("rec").ok()?;
+        bech32::encode_upper_to_fmt::<Bech32m, _>(&mut *text, hrp, self.bits.expose_secret())
+            .ok()?;
+        Some(text)
+    }
+
+    /// HKDF with its extract step, for the code is shorter than HKDF's keys.
+    fn secret(&self) -> Key {
+        let mut out = Key::default();
+        wipe::after(|| {
+            // 32 bytes are a valid length, so this does not fail; zeros would be refused.
+            let _ = Hkdf::<Sha256>::new(None, self.bits.expose_secret())
+                .expand(labels::RECOVERY, out.expose_secret_mut());
+        });
+        out
+    }
+}
+
+/// The lowercase text of a code without spaces and hyphens, look-alikes replaced.
+fn normalised(typed: &str) -> Result<Zeroizing<String>, RecoveryCodeError> {
+    let mut text = Zeroizing::new(String::with_capacity(TEXT_LEN));
+    let (mut found, mut wrong) = (0, None);
+    for character in typed.chars() {
+        if character.is_whitespace() || matches!(character, '-' | '\u{2010}'..='\u{2015}') {
+            continue;
+        }
+        let at = found;
+        found += 1;
+        let character = match character.to_ascii_lowercase() {
+            'l' | 'i' if at + 1 == PREFIX.len() => '1',
+            '1' | 'i' if at >= PREFIX.len() => 'l',
+            'o' => '0',
+            'b' => '8',
+            other => other,
+        };
+        if at >= TEXT_LEN {
+            continue;
+        }
+        let fits = match at < PREFIX.len() {
+            true if PREFIX.as_bytes().get(at).map(|byte| char::from(*byte)) != Some(character) => {
+                return Err(RecoveryCodeError::NotACode);
+            }
+            true => true,
+            false => ALPHABET.iter().any(|byte| char::from(*byte) == character),
+        };
+        if fits {
+            text.push(character);
+        } else {
+            wrong = wrong.or(Some(at / GROUP + 1));
+        }
+    }
+    if found < PREFIX.len() {
+        return Err(RecoveryCodeError::NotACode);
+    }
+    if found != TEXT_LEN {
+        return Err(RecoveryCodeError::Length { found });
+    }
+    match wrong {
+        Some(group) => Err(RecoveryCodeError::Character { group }),
+        None => Ok(text),
+    }
+}
+
+#[cfg_attr(target_arch = "wasm32", async_trait(?Send))]
+#[cfg_attr(not(target_arch = "wasm32"), async_trait)]
+impl KeyProvider for RecoveryCode {
+    fn kind(&self) -> &str {
+        "recovery"
+    }
+
+    async fn generate(&self, _context: &SlotContext) -> Result<NewSlot, ProviderError> {
+        Ok(NewSlot {
+            secret: self.secret(),
+            material: Default::default(),
+        })
+    }
+
+    async fn unwrap_secret(
+        &self,
+        _context: &SlotContext,
+        recipe: &Recipe,
+    ) -> Result<SecretBox<[u8; 32]>, ProviderError> {
+        if !recipe.material.is_empty() {
+            return Err(ProviderError::new(
+                ProviderErrorKind::InvalidMaterial,
+                "the slot of a recovery code has a recipe, which none has; the keyring was altered",
+            ));
+        }
+        Ok(self.secret())
+    }
+
+    async fn probe(&self) -> Result<Probe, ProviderError> {
+        Ok(Probe::ready())
+    }
+}
+
+#[cfg(test)]
+mod tests;
