@@ -8,6 +8,7 @@ mod prompt;
 mod rating;
 mod secret;
 mod signal;
+mod slots;
 mod store;
 #[cfg(test)]
 mod tests;

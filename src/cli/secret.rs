@@ -5,10 +5,14 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sealed_store::secrecy::SecretSlice;
-use sealed_store::{KdfCost, KeyProvider, Passphrase, RawKey, RecoveryCode, SealError, calibrate};
+use sealed_store::{
+    DEFAULT_KDF_CEILING, KdfCost, KeyProvider, Passphrase, RawKey, RecoveryCode, SealError,
+    calibrate,
+};
 use zeroize::Zeroizing;
 
 use super::args::{FirstArgs, NewArgs, SecretArgs};
@@ -45,7 +49,40 @@ enum Source {
 }
 
 /// What opens a store.
-pub type Provider = Box<dyn KeyProvider>;
+pub type Provider = Arc<dyn KeyProvider>;
+
+/// The provider of a slot that stays, from `KIND:WHERE`, or from the terminal where nothing is given.
+pub fn kept(source: Option<&str>, slot: u32, label: &str) -> Result<Provider, Failure> {
+    let unknown = || {
+        Failure::usage(
+            "a kept slot's secret is passphrase-file:FILE, passphrase-fd:N, passphrase-command:COMMAND, key-file:FILE, \
+             recovery-code-file:FILE or recovery-code-fd:N",
+        )
+        .about(format!("--keep {slot}"))
+    };
+    let Some(source) = source else {
+        if !prompt::can_ask() {
+            return Err(unknown());
+        }
+        return provider(
+            Source::Terminal,
+            &format!("slot {slot} ({})", super::text::plain(label)),
+            DEFAULT_KDF_CEILING,
+        );
+    };
+    let (kind, rest) = source.split_once(':').ok_or_else(unknown)?;
+    let number = || rest.parse().map_err(|_| unknown());
+    let source = match kind {
+        "passphrase-file" => Source::File(rest.into()),
+        "passphrase-fd" => Source::Fd(number()?),
+        "passphrase-command" => Source::Command(rest.to_owned()),
+        "key-file" => Source::KeyFile(rest.into()),
+        "recovery-code-file" => Source::CodeFile(rest.into()),
+        "recovery-code-fd" => Source::CodeFd(number()?),
+        _ => return Err(unknown()),
+    };
+    provider(source, "", DEFAULT_KDF_CEILING)
+}
 
 /// The provider of the secret that opens `db`.
 pub fn opening(args: &SecretArgs, db: &Path) -> Result<Provider, Failure> {
@@ -58,20 +95,28 @@ pub fn opening(args: &SecretArgs, db: &Path) -> Result<Provider, Failure> {
         args.recovery_code_fd.map(Source::CodeFd),
     ];
     let ceiling = u64::from(args.kdf_ceiling).saturating_mul(1024);
+    provider(
+        source(given, OPENING, "")?,
+        &db.display().to_string(),
+        ceiling,
+    )
+}
+
+/// The provider of a secret that is there already; `whose` is what a terminal is asked about.
+fn provider(source: Source, whose: &str, ceiling: u64) -> Result<Provider, Failure> {
     let passphrase =
-        |secret| -> Provider { Box::new(Passphrase::from_bytes(secret).ceiling(ceiling)) };
-    Ok(match source(given, OPENING, "")? {
-        Source::KeyFile(path) => Box::new(key_file(&path)?),
+        |secret| -> Provider { Arc::new(Passphrase::from_bytes(secret).ceiling(ceiling)) };
+    Ok(match source {
+        Source::KeyFile(path) => Arc::new(key_file(&path)?),
         Source::CodeFile(path) => {
-            Box::new(code(&read_file(&path)?).map_err(|error| error.at(&path))?)
+            Arc::new(code(&read_file(&path)?).map_err(|error| error.at(&path))?)
         }
-        Source::CodeFd(fd) => Box::new(code(&read_fd(fd)?)?),
+        Source::CodeFd(fd) => Arc::new(code(&read_fd(fd)?)?),
         Source::Terminal => {
-            let typed =
-                prompt::secret(&format!("Passphrase or recovery code of {}", db.display()))?;
+            let typed = prompt::secret(&format!("Passphrase or recovery code of {whose}"))?;
             // A code's checksum leaves no doubt; what only looks like one is told, for no passphrase does.
             if RecoveryCode::is_like(&typed) {
-                Box::new(code(typed.as_bytes())?)
+                Arc::new(code(typed.as_bytes())?)
             } else {
                 passphrase(boxed(typed.as_bytes()))
             }
@@ -128,7 +173,7 @@ impl Fresh {
     /// Its provider, which for a passphrase may measure this machine first.
     pub async fn provider(self) -> Result<Provider, Failure> {
         Ok(match self.secret {
-            FreshSecret::Key(key) => Box::new(key),
+            FreshSecret::Key(key) => Arc::new(key),
             FreshSecret::Passphrase(secret) => {
                 let cost = match self.kdf_ms {
                     Some(target) => calibrate(Duration::from_millis(u64::from(target)))
@@ -136,7 +181,7 @@ impl Fresh {
                         .map_err(SealError::from)?,
                     None => KdfCost::default(),
                 };
-                Box::new(Passphrase::from_bytes(secret).cost(cost))
+                Arc::new(Passphrase::from_bytes(secret).cost(cost))
             }
         })
     }

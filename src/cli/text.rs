@@ -3,8 +3,10 @@
 use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
-use sealed_store::{KdfCost, SlotInfo};
+use sealed_store::{KdfCost, SlotInfo, Table};
 use serde_json::{Value, json};
+
+use super::failure::Failure;
 
 /// Text from a file, which must not control the terminal.
 pub fn plain(text: &str) -> String {
@@ -80,4 +82,21 @@ pub fn slot_json(slot: &SlotInfo) -> Value {
         "kdf": slot.kdf.map(cost_json),
         "opened": slot.opened,
     })
+}
+
+/// A table, by its name.
+pub fn table(name: &str) -> Result<Table, String> {
+    Table::ALL
+        .into_iter()
+        .find(|table| table.name() == name)
+        .ok_or_else(|| {
+            let names: Vec<_> = Table::ALL.iter().map(|table| table.name()).collect();
+            format!("the tables are {}", names.join(", "))
+        })
+}
+
+/// Another number each time.
+pub fn any_number() -> Result<u64, Failure> {
+    getrandom::u64()
+        .map_err(|error| Failure::other("the system gives no random numbers").because(error))
 }

@@ -73,6 +73,12 @@ pub enum LifecycleError {
     )]
     Unshredded,
 
+    /// A check found something wrong, which its report tells.
+    #[error(
+        "the store is not sound; what is wrong is listed. Restore a backup, or keep what opens: it does as before"
+    )]
+    Unsound,
+
     /// The database itself is damaged.
     #[error("the database is damaged; restore it from a backup")]
     Damaged,
@@ -199,7 +205,10 @@ impl LifecycleError {
             Self::OlderUpstream | Self::UnknownSchema | Self::NewerSchema { .. } => {
                 Kind::UnsupportedVersion
             }
-            Self::CorruptRow { .. } | Self::Damaged | Self::CorruptBackup { .. } => Kind::Corrupt,
+            Self::CorruptRow { .. }
+            | Self::Damaged
+            | Self::Unsound
+            | Self::CorruptBackup { .. } => Kind::Corrupt,
             Self::Interrupted { .. } => Kind::Interrupted,
             Self::Stopped => Kind::Stopped,
             Self::Sqlite(fault) if fault.kind() == SqliteFaultKind::Damaged => Kind::Corrupt,

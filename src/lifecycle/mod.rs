@@ -40,6 +40,7 @@ pub use recovery::add_recovery_slot;
 pub(crate) use reencrypt::finish;
 pub use reencrypt::{ReencryptOptions, ReencryptSummary, reencrypt};
 pub use shred::{Shred, ShredOptions, ShredSummary, shred};
+pub use source::is_left_over;
 pub use status::{AccountStatus, Status, TableStatus, Warning, status};
 #[cfg(feature = "testing")]
 pub use step::on_step;

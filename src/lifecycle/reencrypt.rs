@@ -23,7 +23,7 @@ use super::source;
 use super::step::step;
 use crate::error::SealError;
 use crate::keyring::store::SqliteKeyring;
-use crate::keyring::{Account, Generation, Keyring, Resealing, ResealingTarget};
+use crate::keyring::{Account, Generation, KeyringOptions, Resealing, ResealingTarget};
 use crate::provider::KeyProvider;
 use crate::record::Table;
 use crate::thread::off_thread;
@@ -41,7 +41,8 @@ const WALKS: u32 = 3;
 pub struct ReencryptOptions {
     tables: Vec<Table>,
     rate: Option<u32>,
-    keyring: Option<PathBuf>,
+    keyring_file: Option<PathBuf>,
+    keyring: KeyringOptions,
 }
 
 impl ReencryptOptions {
@@ -63,8 +64,14 @@ impl ReencryptOptions {
     }
 
     /// The keyring is in this file.
-    pub fn keyring(mut self, path: impl AsRef<Path>) -> Self {
-        self.keyring = Some(path.as_ref().to_path_buf());
+    pub fn keyring_file(mut self, path: impl AsRef<Path>) -> Self {
+        self.keyring_file = Some(path.as_ref().to_path_buf());
+        self
+    }
+
+    /// How the keyring is opened: slot, pins, and where its audit events go.
+    pub fn keyring(mut self, options: KeyringOptions) -> Self {
+        self.keyring = options;
         self
     }
 }
@@ -113,8 +120,9 @@ pub async fn reencrypt(
         Ok((layout, source::canaries(&connection, layout)?))
     })
     .await?;
-    let file = options.keyring.as_deref().unwrap_or(&path);
-    let keyring = Keyring::open(SqliteKeyring::at(file), provider).await?;
+    let file = options.keyring_file.as_deref().unwrap_or(&path);
+    let keyring = options.keyring.clone();
+    let keyring = keyring.open(SqliteKeyring::at(file), provider).await?;
     let accounts = source::accounts(&keyring, canaries).await?;
     if !accounts.unknown.is_empty() {
         return Err(source::unknown_account());

@@ -275,3 +275,10 @@ pub(super) fn no_keyring() -> LifecycleError {
         what: "the store is sealed, and its keyring is not in the same file; this works only on stores that hold their keyring",
     }
 }
+
+/// Whether an [`encrypt`](super::encrypt), [`decrypt`](super::decrypt) or [`reencrypt_fully`](super::reencrypt_fully) of the
+/// store at `path` was cut short, or runs now: calling it again clears what is left, which may be in the clear.
+#[must_use]
+pub fn is_left_over(path: impl AsRef<Path>) -> bool {
+    real(path.as_ref()).is_ok_and(|store| super::swap::is_left_over(&store))
+}

@@ -1,12 +1,17 @@
 //! The verbs, one file each.
 
 mod benchmark;
+mod check;
 mod completions;
+mod decrypt;
+mod encrypt;
 mod header;
 mod info;
 mod init;
 mod key;
 mod man;
+mod reencrypt;
+mod shred;
 mod status;
 
 use clap::Subcommand;
@@ -18,10 +23,15 @@ use super::output::Output;
 #[derive(Subcommand)]
 pub enum Verb {
     Init(init::Init),
+    Encrypt(encrypt::Encrypt),
+    Decrypt(decrypt::Decrypt),
     Info(info::Info),
     Status(status::Status),
+    Check(check::Check),
     Key(key::Key),
     Header(header::Header),
+    Reencrypt(reencrypt::Reencrypt),
+    Shred(shred::Shred),
     Benchmark(benchmark::Benchmark),
     Completions(completions::Completions),
     Man(man::Man),
@@ -31,10 +41,15 @@ pub enum Verb {
 pub async fn run(verb: Verb, output: &Output) -> Result<(), Failure> {
     match verb {
         Verb::Init(verb) => verb.run(output).await,
+        Verb::Encrypt(verb) => verb.run(output).await,
+        Verb::Decrypt(verb) => verb.run(output).await,
         Verb::Info(verb) => verb.run(output),
         Verb::Status(verb) => verb.run(output).await,
+        Verb::Check(verb) => verb.run(output).await,
         Verb::Key(verb) => verb.run(output).await,
         Verb::Header(verb) => verb.run(output).await,
+        Verb::Reencrypt(verb) => verb.run(output).await,
+        Verb::Shred(verb) => verb.run(output).await,
         Verb::Benchmark(verb) => verb.run(output).await,
         Verb::Completions(verb) => verb.run(),
         Verb::Man(verb) => verb.run(output),

@@ -10,7 +10,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 
 /// What must be said wherever a secret goes out of use.
-const OLD_COPIES: &str = "An old copy of the keyring (a backup of the file or of its header) still opens with the old \
+pub(super) const OLD_COPIES: &str = "An old copy of the keyring (a backup of the file or of its header) still opens with the old \
                           secret, and holds the same data keys. Only `reencrypt --full` ends that.";
 
 /// Adds, lists, changes and removes the slots that open a store
