@@ -212,16 +212,16 @@ pub async fn check(
     let store = source::real(path.as_ref())?;
     progress.begin(Phase::Preparing, None);
     let look = source::look_at(&store)?;
-    let connection = &look.connection;
-    let layout = source::layout(connection)?;
-    if !source::is_sealed(connection, layout)? {
+    let layout = source::layout(&look.connection)?;
+    if !source::is_sealed(&look.connection, layout)? {
         return Err(LifecycleError::NotSealed);
     }
-    let documents = Documents::read(connection)?.ok_or_else(source::no_keyring)?;
-    let canaries = source::canaries(connection, layout)?;
+    let documents = Documents::read(&look.connection)?.ok_or_else(source::no_keyring)?;
+    let canaries = source::canaries(&look.connection, layout)?;
     let keyring = options.keyring.clone().open(documents, provider).await?;
     let accounts = source::accounts(&keyring, canaries).await?;
 
+    let connection = &look.connection;
     let mut check = Check {
         connection,
         layout,

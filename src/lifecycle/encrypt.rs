@@ -133,13 +133,16 @@ pub async fn encrypt(
 ) -> Result<EncryptSummary> {
     let store = source::real(path.as_ref())?;
     progress.begin(Phase::Preparing, None);
-    let earlier = swap::recover_swapped(&store)?;
     let held = match source::take(&store, false) {
-        Err(LifecycleError::AlreadySealed) if earlier == LeftOver::Finished => {
-            return Ok(EncryptSummary {
-                finished_earlier: true,
-                ..EncryptSummary::default()
-            });
+        // An earlier run of this, which was killed, may have left the old file, or one of the other way half of a new one.
+        Err(LifecycleError::AlreadySealed) => {
+            return match swap::recover(&store)? {
+                LeftOver::Finished => Ok(EncryptSummary {
+                    finished_earlier: true,
+                    ..EncryptSummary::default()
+                }),
+                _ => Err(LifecycleError::AlreadySealed),
+            };
         }
         other => other?,
     };
