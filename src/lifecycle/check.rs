@@ -95,6 +95,8 @@ pub enum FaultKind {
     /// What a run that was cut short left beside the store: it may hold the store in the clear. Encrypt the store again, which
     /// clears it.
     LeftOver,
+    /// A file beside the store whose name begins with the store's, and which is a store in the clear: a snapshot, or a copy.
+    CopyInTheClear,
     /// SQLite says that the database is damaged.
     Damaged,
 }
@@ -115,6 +117,7 @@ impl FaultKind {
             Self::MissingDevice => "missing_device",
             Self::MissingAccount => "missing_account",
             Self::LeftOver => "left_over",
+            Self::CopyInTheClear => "copy_in_the_clear",
             Self::Damaged => "damaged",
         }
     }
@@ -134,6 +137,7 @@ impl fmt::Display for FaultKind {
             Self::MissingDevice => "live accounts without their device",
             Self::MissingAccount => "accounts of the keyring whose rows are not here",
             Self::LeftOver => "left by a run that was cut short",
+            Self::CopyInTheClear => "copies in the clear beside the store",
             Self::Damaged => "damage that SQLite finds",
         })
     }
@@ -234,6 +238,9 @@ pub async fn check(
     };
     if swap::is_left_over(&store) {
         check.note("", FaultKind::LeftOver, None);
+    }
+    for copy in source::copies_in_the_clear(&store)? {
+        check.note("", FaultKind::CopyInTheClear, Some(copy));
     }
     check.rows(progress)?;
     check.accounts();

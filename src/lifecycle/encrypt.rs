@@ -78,6 +78,9 @@ pub struct EncryptSummary {
     pub device_columns: Vec<&'static str>,
     /// Whether the old file was kept under another name.
     pub kept: bool,
+    /// How many files beside the store, of a name that begins with the store's, are stores in the clear: snapshots and
+    /// copies. They were left as they are: remove them.
+    pub copies_in_the_clear: usize,
 }
 
 impl EncryptSummary {
@@ -197,6 +200,9 @@ pub async fn encrypt(
     build::check_stopped(progress)?;
     progress.begin(Phase::Destroying, None);
     work.swap(held.connection, options.keep_plaintext.as_deref())?;
+    // What can't be looked at is not the error of what was done.
+    summary.copies_in_the_clear =
+        source::copies_in_the_clear(&store).map_or(0, |copies| copies.len());
     Ok(summary)
 }
 

@@ -11,6 +11,8 @@ mod progress;
 mod source;
 mod step;
 mod swap;
+#[cfg(test)]
+mod tests;
 
 pub use build::TableRows;
 pub use check::{CheckOptions, CheckReport, FaultKind, FaultyRows, check};

@@ -100,7 +100,7 @@ pub(super) fn recover(store: &Path) -> Result<LeftOver> {
     match fs::symlink_metadata(&folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(LeftOver::Nothing),
         Err(error) => return Err(error.into()),
-        Ok(about) if !about.is_dir() => return Err(stranger()),
+        Ok(about) if !about.is_dir() || !is_private(&about, store)? => return Err(stranger()),
         Ok(_) => {}
     }
     let path = folder.join("state");
@@ -143,6 +143,19 @@ pub(super) fn recover(store: &Path) -> Result<LeftOver> {
     } else {
         LeftOver::Abandoned
     })
+}
+
+/// Whether nobody but the store's owner, or root, can have put anything into the folder: what it says is destroyed.
+#[cfg(unix)]
+fn is_private(folder: &fs::Metadata, store: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let owner = fs::metadata(store)?.uid();
+    Ok(folder.mode() & 0o077 == 0 && [owner, 0].contains(&folder.uid()))
+}
+
+#[cfg(not(unix))]
+fn is_private(_: &fs::Metadata, _: &Path) -> io::Result<bool> {
+    Ok(true)
 }
 
 fn stranger() -> LifecycleError {
@@ -202,6 +215,7 @@ impl Work {
         for suffix in ["-journal", "-wal", "-shm"] {
             gone(&beside(&new, suffix))?;
         }
+        give(&new, &self.store)?;
         File::open(&new)?.sync_all()?;
         sync_folder(&self.folder)?;
         step("synced");
@@ -400,6 +414,26 @@ fn number(path: &Path) -> io::Result<String> {
         };
         Ok(format!("{}:{}", time(about.created()), about.len()))
     }
+}
+
+/// Gives the new file the old one's owner: who is root works on stores of others.
+fn give(new: &Path, store: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, chown};
+        let (made, wanted) = (fs::metadata(new)?, fs::metadata(store)?);
+        if (made.uid(), made.gid()) != (wanted.uid(), wanted.gid()) {
+            chown(new, Some(wanted.uid()), Some(wanted.gid())).map_err(|error| match error.kind() {
+                ErrorKind::PermissionDenied => LifecycleError::Invalid {
+                    what: "the store belongs to another user, who could not open the new file; do this as that user",
+                },
+                _ => error.into(),
+            })?;
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (new, store);
+    Ok(())
 }
 
 fn folder(path: &Path) -> &Path {
