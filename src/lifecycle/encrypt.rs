@@ -78,6 +78,9 @@ pub struct EncryptSummary {
     pub device_columns: Vec<&'static str>,
     /// Whether the old file was kept under another name.
     pub kept: bool,
+    /// How many files beside the store, of a name that begins with the store's, are stores in the clear: snapshots and
+    /// copies. They were left as they are: remove them.
+    pub copies_in_the_clear: usize,
 }
 
 impl EncryptSummary {
@@ -133,13 +136,16 @@ pub async fn encrypt(
 ) -> Result<EncryptSummary> {
     let store = source::real(path.as_ref())?;
     progress.begin(Phase::Preparing, None);
-    let earlier = swap::recover_swapped(&store)?;
     let held = match source::take(&store, false) {
-        Err(LifecycleError::AlreadySealed) if earlier == LeftOver::Finished(Task::Encrypt) => {
-            return Ok(EncryptSummary {
-                finished_earlier: true,
-                ..EncryptSummary::default()
-            });
+        // An earlier run of this, which was killed, may have left the old file, or one of the other way half of a new one.
+        Err(LifecycleError::AlreadySealed) => {
+            return match swap::recover(&store)? {
+                LeftOver::Finished(Task::Encrypt) => Ok(EncryptSummary {
+                    finished_earlier: true,
+                    ..EncryptSummary::default()
+                }),
+                _ => Err(LifecycleError::AlreadySealed),
+            };
         }
         other => other?,
     };
@@ -195,6 +201,9 @@ pub async fn encrypt(
     build::check_stopped(progress)?;
     progress.begin(Phase::Destroying, None);
     work.swap(held.connection, options.keep_plaintext.as_deref())?;
+    // What can't be looked at is not the error of what was done.
+    summary.copies_in_the_clear =
+        source::copies_in_the_clear(&store).map_or(0, |copies| copies.len());
     Ok(summary)
 }
 

@@ -89,15 +89,13 @@ pub async fn reencrypt_fully(
     };
     let store = source::real(path.as_ref())?;
     progress.begin(Phase::Preparing, None);
-    let earlier = swap::recover_swapped(&store)?;
-    if earlier == LeftOver::Finished(Task::Reencrypt) {
+    let held = source::take(&store, true)?;
+    if swap::recover(&store)? == LeftOver::Finished(Task::Reencrypt) {
         return Ok(FullSummary {
             finished_earlier: true,
             ..FullSummary::default()
         });
     }
-    let held = source::take(&store, true)?;
-    swap::recover(&store)?;
     swap::check_names(&store, options.keep_old.as_deref())?;
     build::check_stopped(progress)?;
     let documents = Documents::read(&held.connection)?.ok_or_else(source::no_keyring)?;

@@ -21,6 +21,8 @@ mod source;
 mod status;
 mod step;
 mod swap;
+#[cfg(test)]
+mod tests;
 
 pub use benchmark::{Benchmark, SuiteSpeed, benchmark};
 pub use build::TableRows;

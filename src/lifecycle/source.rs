@@ -282,3 +282,34 @@ pub(super) fn no_keyring() -> LifecycleError {
 pub fn is_left_over(path: impl AsRef<Path>) -> bool {
     real(path.as_ref()).is_ok_and(|store| super::swap::is_left_over(&store))
 }
+
+/// Files beside the store, of a name that begins with the store's, that are stores in the clear: snapshots and copies.
+pub(super) fn copies_in_the_clear(store: &Path) -> Result<Vec<String>> {
+    let (Some(folder), Some(name)) = (
+        store.parent(),
+        store.file_name().and_then(|name| name.to_str()),
+    ) else {
+        return Ok(Vec::new());
+    };
+    let mut copies = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let beside = entry.file_name();
+        let Some(beside) = beside.to_str().filter(|beside| *beside != name) else {
+            continue;
+        };
+        if !beside.starts_with(name) || !entry.file_type()?.is_file() {
+            continue;
+        }
+        // By SQLite alone: a file that this process has open as a database must not be opened and closed by other means.
+        let clear = look_at(&entry.path()).and_then(|look| {
+            let layout = layout(&look.connection)?;
+            Ok(!is_sealed(&look.connection, layout)?)
+        });
+        if clear.unwrap_or(false) {
+            copies.push(beside.to_owned());
+        }
+    }
+    copies.sort();
+    Ok(copies)
+}
