@@ -133,6 +133,8 @@ struct State {
     began: Option<Instant>,
     told: Option<Instant>,
     bar: Option<ProgressBar>,
+    /// Whether it was told that all rows are done.
+    ended: bool,
 }
 
 impl Reporter {
@@ -189,6 +191,7 @@ impl Progress for Reporter {
             began: Some(now),
             told: Some(now),
             bar: (self.way == Way::Bar).then(|| bar(phase, total)),
+            ended: false,
         };
         self.tell(&state, 0);
     }
@@ -202,7 +205,9 @@ impl Progress for Reporter {
             Way::Json => OFTEN,
             _ => SELDOM,
         };
-        let all = state.total == Some(done) && self.way == Way::Json;
+        // The end is told once.
+        let all = state.total == Some(done) && !state.ended && self.way == Way::Json;
+        state.ended |= all;
         if all || state.told.is_none_or(|told| told.elapsed() >= pause) {
             state.told = Some(Instant::now());
             self.tell(&state, done);

@@ -167,6 +167,8 @@ pub struct CheckReport {
     pub tables: Vec<TableRows>,
     /// How many rows were opened.
     pub opened: u64,
+    /// How many rows did not open because their keys were destroyed: that is no fault.
+    pub shredded: u64,
     /// What is wrong; nothing, if all is well.
     pub faults: Vec<FaultyRows>,
 }
@@ -358,6 +360,7 @@ impl Check<'_> {
                     }
                 }
                 Err(SealError::NotOpen) => return Err(SealError::NotOpen.into()),
+                Err(SealError::Shredded) => self.report.shredded += 1,
                 Err(error) => {
                     let known = accounts.by_number.contains_key(&number);
                     let kind = if known {

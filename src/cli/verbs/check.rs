@@ -89,6 +89,7 @@ impl Check {
             "accounts": report.accounts,
             "rows": rows,
             "opened": report.opened,
+            "shredded": report.shredded,
             "percent": percent,
             "seed": seed,
             "faults": faults,
@@ -99,6 +100,9 @@ impl Check {
         );
         if percent < 100.0 {
             let _ = write!(said, " (a sample of {percent}%, seed {seed})");
+        }
+        if report.shredded > 0 {
+            let _ = write!(said, ", {} of shredded keys", report.shredded);
         }
         if report.is_sound() {
             said.push_str(": all is well\n");
