@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
@@ -27,6 +27,7 @@ pub struct CheckOptions {
     percent: f64,
     seed: u64,
     reveal: bool,
+    keyring_file: Option<PathBuf>,
     keyring: KeyringOptions,
 }
 
@@ -36,6 +37,7 @@ impl Default for CheckOptions {
             percent: 100.0,
             seed: 0,
             reveal: false,
+            keyring_file: None,
             keyring: KeyringOptions::new(),
         }
     }
@@ -58,6 +60,12 @@ impl CheckOptions {
     /// Tells the key of a faulty row, as the store holds it: a token, or an address where a row is in the clear.
     pub fn reveal(mut self, reveal: bool) -> Self {
         self.reveal = reveal;
+        self
+    }
+
+    /// The keyring is in this file. Default: in the store's own.
+    pub fn keyring_file(mut self, path: impl AsRef<Path>) -> Self {
+        self.keyring_file = Some(path.as_ref().to_path_buf());
         self
     }
 
@@ -184,7 +192,7 @@ impl CheckReport {
 /// How many keys of a fault are told.
 const TOLD: usize = 10;
 
-/// Opens every row of the sealed store at `path`, whose keyring must be in the same file, and reports what does not open and
+/// Opens every row of the sealed store at `path`, and reports what does not open and
 /// what is in the clear. Nothing is written to the store. It may be open elsewhere: it is read as it is at one moment.
 /// (Where it is not, and was left with a write-ahead log by a program that was killed, SQLite makes its index
 /// file beside it.)
@@ -222,7 +230,16 @@ pub async fn check(
     if !source::is_sealed(&look.connection, layout)? {
         return Err(LifecycleError::NotSealed);
     }
-    let documents = Documents::read(&look.connection)?.ok_or_else(source::no_keyring)?;
+    let documents = match &options.keyring_file {
+        Some(file) => {
+            let file = source::look_at(&source::real(file)?)?;
+            let documents = Documents::read(&file.connection)?;
+            file.end()?;
+            documents
+        }
+        None => Documents::read(&look.connection)?,
+    };
+    let documents = documents.ok_or_else(source::no_keyring)?;
     let canaries = source::canaries(&look.connection, layout)?;
     let keyring = options.keyring.clone().open(documents, provider).await?;
     let accounts = source::accounts(&keyring, canaries).await?;

@@ -1,5 +1,4 @@
 use std::fmt::Write;
-use std::path::PathBuf;
 
 use clap::Args;
 use sealed_store::KeyringOptions;
@@ -17,9 +16,8 @@ use crate::cli::{secret, signal, store, text};
 /// with 13 if anything is wrong.
 #[derive(Args)]
 pub struct Check {
-    /// The store's database file
-    #[arg(value_name = "DB")]
-    db: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Opens a part of the rows only, such as 5%
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     sample: Option<f64>,
@@ -44,11 +42,8 @@ fn percent(text: &str) -> Result<f64, String> {
 
 impl Check {
     pub async fn run(self, output: &Output) -> Result<(), Failure> {
-        let db = &self.db;
-        store::look(&StoreArgs {
-            db: db.clone(),
-            keyring: None,
-        })?;
+        let db = &self.store.db;
+        store::look(&self.store)?;
         let provider = secret::opening(&self.secret, db)?;
         let mut keyring = KeyringOptions::new();
         if let Some(slot) = self.secret.slot {
@@ -59,10 +54,13 @@ impl Check {
             Some(seed) => seed,
             None => text::any_number()?,
         };
-        let options = CheckOptions::new()
+        let mut options = CheckOptions::new()
             .sample(percent, seed)
             .reveal(self.reveal)
             .keyring(keyring);
+        if let Some(file) = &self.store.keyring {
+            options = options.keyring_file(file);
+        }
         let report = {
             let _stoppable = signal::stoppable();
             let progress = output.progress();
