@@ -5,11 +5,12 @@ use rusqlite::Connection;
 
 use crate::error::SealError;
 use crate::keyring::store::{
-    KeyringStore, LockGuard, LockMode, Occupied, Revision, StoreFault, StoreFaultKind, documents,
+    Document, KeyringStore, LockGuard, LockMode, Occupied, Revision, StoreFault, StoreFaultKind,
+    documents,
 };
 
 /// The documents of one moment.
-pub(super) struct Documents(Vec<(String, Revision, Vec<u8>)>);
+pub(super) struct Documents(Vec<Document>);
 
 impl Documents {
     /// All that are in the file; `None` where there are none.

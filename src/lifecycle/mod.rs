@@ -7,6 +7,7 @@ mod decrypt;
 mod documents;
 mod encrypt;
 mod error;
+mod opened;
 mod progress;
 mod source;
 mod step;

@@ -386,10 +386,11 @@ fn is_contention(fault: &StoreFault) -> bool {
         .is_some_and(crate::store::sqlite::is_contention)
 }
 
+/// A document with its name.
+pub(crate) type Document = (String, Revision, Vec<u8>);
+
 /// All documents, from a connection of somebody else's; `None` where the file holds no keyring.
-pub(crate) fn documents(
-    connection: &Connection,
-) -> Result<Option<Vec<(String, Revision, Vec<u8>)>>, StoreFault> {
+pub(crate) fn documents(connection: &Connection) -> Result<Option<Vec<Document>>, StoreFault> {
     if !has_keyring(connection)? {
         return Ok(None);
     }
