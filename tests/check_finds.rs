@@ -283,6 +283,38 @@ async fn faults_of_the_embedded_store_are_found() {
     }
 }
 
+/// Snapshots that were taken before, and what a killed run left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_in_the_clear_beside_the_store_is_found() {
+    use wacore::store::traits::DeviceStore;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("whatsapp.db");
+    plain::small(&path, true).await;
+    common::sqlite(&path)
+        .await
+        .snapshot_db("before", None)
+        .await
+        .unwrap();
+    plain::closed(&path).await;
+    let done = encrypt(&path, &common::raw_key(), EncryptOptions::new(), &())
+        .await
+        .unwrap();
+    assert_eq!(done.copies_in_the_clear, 1);
+    std::fs::copy(&path, folder.path().join("whatsapp.db.sealed-copy")).unwrap();
+    std::fs::write(folder.path().join("whatsapp.db.txt"), "a note").unwrap();
+    std::fs::create_dir(folder.path().join("whatsapp.db.sealed-store-work")).unwrap();
+    let found: Vec<_> = checked(&path)
+        .await
+        .faults
+        .into_iter()
+        .map(|fault| (fault.kind, fault.count))
+        .collect();
+    assert_eq!(
+        found,
+        [(FaultKind::LeftOver, 1), (FaultKind::CopyInTheClear, 1)]
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_sealed_store_is_refused() {
     let folder = tempfile::tempdir().unwrap();

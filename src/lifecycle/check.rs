@@ -7,9 +7,9 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::build::{self, TableRows, Tally, Unit};
-use super::convert::Opened;
 use super::documents::Documents;
 use super::error::LifecycleError;
+use super::opened::Opened;
 use super::progress::{Phase, Progress};
 use super::source::{self, Accounts};
 use super::swap;
@@ -95,6 +95,8 @@ pub enum FaultKind {
     /// What a run that was cut short left beside the store: it may hold the store in the clear. Encrypt the store again, which
     /// clears it.
     LeftOver,
+    /// A file beside the store whose name begins with the store's, and which is a store in the clear: a snapshot, or a copy.
+    CopyInTheClear,
     /// SQLite says that the database is damaged.
     Damaged,
 }
@@ -115,6 +117,7 @@ impl FaultKind {
             Self::MissingDevice => "missing_device",
             Self::MissingAccount => "missing_account",
             Self::LeftOver => "left_over",
+            Self::CopyInTheClear => "copy_in_the_clear",
             Self::Damaged => "damaged",
         }
     }
@@ -134,6 +137,7 @@ impl fmt::Display for FaultKind {
             Self::MissingDevice => "live accounts without their device",
             Self::MissingAccount => "accounts of the keyring whose rows are not here",
             Self::LeftOver => "left by a run that was cut short",
+            Self::CopyInTheClear => "copies in the clear beside the store",
             Self::Damaged => "damage that SQLite finds",
         })
     }
@@ -212,16 +216,16 @@ pub async fn check(
     let store = source::real(path.as_ref())?;
     progress.begin(Phase::Preparing, None);
     let look = source::look_at(&store)?;
-    let connection = &look.connection;
-    let layout = source::layout(connection)?;
-    if !source::is_sealed(connection, layout)? {
+    let layout = source::layout(&look.connection)?;
+    if !source::is_sealed(&look.connection, layout)? {
         return Err(LifecycleError::NotSealed);
     }
-    let documents = Documents::read(connection)?.ok_or_else(source::no_keyring)?;
-    let canaries = source::canaries(connection, layout)?;
+    let documents = Documents::read(&look.connection)?.ok_or_else(source::no_keyring)?;
+    let canaries = source::canaries(&look.connection, layout)?;
     let keyring = options.keyring.clone().open(documents, provider).await?;
     let accounts = source::accounts(&keyring, canaries).await?;
 
+    let connection = &look.connection;
     let mut check = Check {
         connection,
         layout,
@@ -234,6 +238,9 @@ pub async fn check(
     };
     if swap::is_left_over(&store) {
         check.note("", FaultKind::LeftOver, None);
+    }
+    for copy in source::copies_in_the_clear(&store)? {
+        check.note("", FaultKind::CopyInTheClear, Some(copy));
     }
     check.rows(progress)?;
     check.accounts();

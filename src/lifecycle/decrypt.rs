@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::build::{self, TableRows, Tally, Unit};
-use super::convert::Opened;
 use super::documents::Documents;
 use super::error::LifecycleError;
+use super::opened::Opened;
 use super::progress::{Phase, Progress};
 use super::source::{self, Accounts};
 use super::step::step;
@@ -114,13 +114,16 @@ pub async fn decrypt(
 ) -> Result<DecryptSummary> {
     let store = source::real(path.as_ref())?;
     progress.begin(Phase::Preparing, None);
-    let earlier = swap::recover_swapped(&store)?;
     let held = match source::take(&store, true) {
-        Err(LifecycleError::NotSealed) if earlier == LeftOver::Finished => {
-            return Ok(DecryptSummary {
-                finished_earlier: true,
-                ..DecryptSummary::default()
-            });
+        // An earlier run of this, which was killed, may have left the old file, or one of the other way half of a new one.
+        Err(LifecycleError::NotSealed) => {
+            return match swap::recover(&store)? {
+                LeftOver::Finished => Ok(DecryptSummary {
+                    finished_earlier: true,
+                    ..DecryptSummary::default()
+                }),
+                _ => Err(LifecycleError::NotSealed),
+            };
         }
         other => other?,
     };
@@ -186,8 +189,6 @@ pub async fn decrypt(
     build::check_stopped(progress)?;
     progress.begin(Phase::Destroying, None);
     work.swap(held.connection, options.keep_sealed.as_deref())?;
-    // Of no use without a keyring. If it can't be removed, that is all.
-    let _ = std::fs::remove_file(swap::beside(&store, ".keyring-lock"));
     drop(alone);
     Ok(summary)
 }

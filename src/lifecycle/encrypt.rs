@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::build::{self, TableRows, Tally, Unit};
-use super::convert::{self, Opened};
+use super::convert;
 use super::error::LifecycleError;
+use super::opened::{self, Opened};
 use super::progress::{Phase, Progress};
 use super::source::{self, Accounts, Held};
 use super::step::step;
@@ -78,6 +79,9 @@ pub struct EncryptSummary {
     pub device_columns: Vec<&'static str>,
     /// Whether the old file was kept under another name.
     pub kept: bool,
+    /// How many files beside the store, of a name that begins with the store's, are stores in the clear: snapshots and
+    /// copies. They were left as they are: remove them.
+    pub copies_in_the_clear: usize,
 }
 
 impl EncryptSummary {
@@ -133,13 +137,16 @@ pub async fn encrypt(
 ) -> Result<EncryptSummary> {
     let store = source::real(path.as_ref())?;
     progress.begin(Phase::Preparing, None);
-    let earlier = swap::recover_swapped(&store)?;
     let held = match source::take(&store, false) {
-        Err(LifecycleError::AlreadySealed) if earlier == LeftOver::Finished => {
-            return Ok(EncryptSummary {
-                finished_earlier: true,
-                ..EncryptSummary::default()
-            });
+        // An earlier run of this, which was killed, may have left the old file, or one of the other way half of a new one.
+        Err(LifecycleError::AlreadySealed) => {
+            return match swap::recover(&store)? {
+                LeftOver::Finished => Ok(EncryptSummary {
+                    finished_earlier: true,
+                    ..EncryptSummary::default()
+                }),
+                _ => Err(LifecycleError::AlreadySealed),
+            };
         }
         other => other?,
     };
@@ -194,6 +201,9 @@ pub async fn encrypt(
     build::check_stopped(progress)?;
     progress.begin(Phase::Destroying, None);
     work.swap(held.connection, options.keep_plaintext.as_deref())?;
+    // What can't be looked at is not the error of what was done.
+    summary.copies_in_the_clear =
+        source::copies_in_the_clear(&store).map_or(0, |copies| copies.len());
     Ok(summary)
 }
 
@@ -355,7 +365,7 @@ impl Job<'_> {
         let differs = || differs(self.from, kind);
         let mut units = Vec::with_capacity(rows.len());
         for key in self.seal(rows)? {
-            if matches!(key.body, Body::Device(_)) || convert::is_second_half(&key) {
+            if matches!(key.body, Body::Device(_)) || opened::is_second_half(&key) {
                 continue;
             }
             let found = rows::find(self.target, self.to, &key)?;

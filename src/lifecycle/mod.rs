@@ -11,6 +11,7 @@ mod error;
 mod header;
 mod info;
 mod init;
+mod opened;
 mod peek;
 mod progress;
 mod recovery;
@@ -18,6 +19,8 @@ mod source;
 mod status;
 mod step;
 mod swap;
+#[cfg(test)]
+mod tests;
 
 pub use benchmark::{Benchmark, SuiteSpeed, benchmark};
 pub use build::TableRows;

@@ -179,11 +179,11 @@ pub(super) struct Accounts {
     pub(super) elsewhere: bool,
 }
 
+/// What the canary of an account's number says, if there is one.
+pub(super) type Said = (i32, std::result::Result<Option<Canary>, SealError>);
+
 /// What the canaries say of each number with rows.
-pub(super) fn canaries(
-    connection: &Connection,
-    layout: Layout,
-) -> Result<Vec<(i32, std::result::Result<Option<Canary>, SealError>)>> {
+pub(super) fn canaries(connection: &Connection, layout: Layout) -> Result<Vec<Said>> {
     let mut canaries = Vec::new();
     for (number, _) in rows::accounts(connection, layout)? {
         let like = Row {
@@ -207,10 +207,7 @@ pub(super) fn canaries(
 }
 
 /// Opens the account of every canary that is there. Names are the caller's: it is the canary that says whose rows they are.
-pub(super) async fn accounts(
-    keyring: &Keyring,
-    canaries: Vec<(i32, std::result::Result<Option<Canary>, SealError>)>,
-) -> Result<Accounts> {
+pub(super) async fn accounts(keyring: &Keyring, canaries: Vec<Said>) -> Result<Accounts> {
     let mut opened = Vec::new();
     for name in keyring.accounts().await? {
         match keyring.account(&name).await {
@@ -261,4 +258,35 @@ pub(super) fn no_keyring() -> LifecycleError {
     LifecycleError::Invalid {
         what: "the store is sealed, and its keyring is not in the same file; this works only on stores that hold their keyring",
     }
+}
+
+/// Files beside the store, of a name that begins with the store's, that are stores in the clear: snapshots and copies.
+pub(super) fn copies_in_the_clear(store: &Path) -> Result<Vec<String>> {
+    let (Some(folder), Some(name)) = (
+        store.parent(),
+        store.file_name().and_then(|name| name.to_str()),
+    ) else {
+        return Ok(Vec::new());
+    };
+    let mut copies = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let beside = entry.file_name();
+        let Some(beside) = beside.to_str().filter(|beside| *beside != name) else {
+            continue;
+        };
+        if !beside.starts_with(name) || !entry.file_type()?.is_file() {
+            continue;
+        }
+        // By SQLite alone: a file that this process has open as a database must not be opened and closed by other means.
+        let clear = look_at(&entry.path()).and_then(|look| {
+            let layout = layout(&look.connection)?;
+            Ok(!is_sealed(&look.connection, layout)?)
+        });
+        if clear.unwrap_or(false) {
+            copies.push(beside.to_owned());
+        }
+    }
+    copies.sort();
+    Ok(copies)
 }

@@ -9,8 +9,8 @@
 //! old        a second name of the old file, made after `swapping` and before `new` is renamed over the store
 //! ```
 //!
-//! So a later run can tell what was left: without `old`, the store is what it was; with it, the store's file number
-//! says whether the rename came about. If it did, the old file is destroyed now; if not, its second name goes.
+//! So a later run can tell what was left: the store's file number says whether the rename came about. If it did, the old
+//! file is destroyed now; if not, its second name goes.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -94,22 +94,13 @@ pub(super) fn is_left_over(store: &Path) -> bool {
     fs::symlink_metadata(folder_of(store)).is_ok()
 }
 
-/// As [`recover`], only where the new file has taken the store's place: that needs no hold of the store.
-pub(super) fn recover_swapped(store: &Path) -> Result<LeftOver> {
-    let old = number(&folder_of(store).join("old"));
-    if old.is_ok_and(|old| number(store).is_ok_and(|store| store != old)) {
-        return recover(store);
-    }
-    Ok(LeftOver::Nothing)
-}
-
 /// Clears what an earlier run left.
 pub(super) fn recover(store: &Path) -> Result<LeftOver> {
     let folder = folder_of(store);
     match fs::symlink_metadata(&folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(LeftOver::Nothing),
         Err(error) => return Err(error.into()),
-        Ok(about) if !about.is_dir() => return Err(stranger()),
+        Ok(about) if !about.is_dir() || !is_private(&about, store)? => return Err(stranger()),
         Ok(_) => {}
     }
     let path = folder.join("state");
@@ -138,7 +129,7 @@ pub(super) fn recover(store: &Path) -> Result<LeftOver> {
         _ if MAGIC.starts_with(&text) || text.starts_with(MAGIC) => Task::Decrypt,
         _ => return Err(stranger()),
     };
-    let mut work = Work {
+    let work = Work {
         store: store.to_owned(),
         folder,
         task,
@@ -152,6 +143,19 @@ pub(super) fn recover(store: &Path) -> Result<LeftOver> {
     } else {
         LeftOver::Abandoned
     })
+}
+
+/// Whether nobody but the store's owner, or root, can have put anything into the folder: what it says is destroyed.
+#[cfg(unix)]
+fn is_private(folder: &fs::Metadata, store: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let owner = fs::metadata(store)?.uid();
+    Ok(folder.mode() & 0o077 == 0 && [owner, 0].contains(&folder.uid()))
+}
+
+#[cfg(not(unix))]
+fn is_private(_: &fs::Metadata, _: &Path) -> io::Result<bool> {
+    Ok(true)
 }
 
 fn stranger() -> LifecycleError {
@@ -211,6 +215,7 @@ impl Work {
         for suffix in ["-journal", "-wal", "-shm"] {
             gone(&beside(&new, suffix))?;
         }
+        give(&new, &self.store)?;
         File::open(&new)?.sync_all()?;
         sync_folder(&self.folder)?;
         step("synced");
@@ -265,35 +270,57 @@ impl Work {
             None => destroy(&old)?,
         }
         drop(opened);
+        self.forget_lock()?;
         step("destroyed");
         self.remove()
     }
 
     /// Finishes, or undoes, what an earlier run left; says which.
-    fn recover(&mut self) -> Result<bool> {
+    fn recover(&self) -> Result<bool> {
+        // Cut short while it was written: nothing was renamed yet, and there is no second name.
+        let Some((before, after)) = self.swapping()? else {
+            return Ok(false);
+        };
         let old = self.folder.join("old");
         let second = match number(&old) {
-            Ok(number) => number,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Ok(second) if second != before => return Err(odd()),
+            Ok(_) => true,
+            Err(error) if error.kind() == ErrorKind::NotFound => false,
             Err(error) => return Err(error.into()),
         };
-        let swapping = fs::read_to_string(self.folder.join("swapping"))?;
-        let mut numbers = swapping.split_whitespace();
-        let (before, after) = (numbers.next(), numbers.next());
         let store = number(&self.store)?;
-        if before != Some(&second) {
+        if store == after {
+            destroy(&old)?;
+            self.forget_lock()?;
+            return Ok(true);
+        }
+        if second && store != before {
             return Err(odd());
         }
-        if before == Some(&store) {
-            // The same file: only its second name goes.
-            fs::remove_file(&old)?;
-            return Ok(false);
+        // The same file, or none: only its second name goes.
+        gone(&old)?;
+        Ok(false)
+    }
+
+    /// A store in the clear has no keyring, whose openers would be told apart by this file.
+    fn forget_lock(&self) -> io::Result<()> {
+        if self.task == Task::Decrypt {
+            gone(&beside(&self.store, ".keyring-lock"))?;
         }
-        if after != Some(&store) {
-            return Err(odd());
-        }
-        destroy(&old)?;
-        Ok(true)
+        Ok(())
+    }
+
+    /// The file numbers of the old file and of the new one, once they are written whole.
+    fn swapping(&self) -> Result<Option<(String, String)>> {
+        let text = match fs::read_to_string(self.folder.join("swapping")) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let numbers = text
+            .strip_suffix('\n')
+            .and_then(|line| line.split_once(' '));
+        Ok(numbers.map(|(before, after)| (before.to_owned(), after.to_owned())))
     }
 
     /// Removes the folder. What a decryption left in it is overwritten first.
@@ -387,6 +414,26 @@ fn number(path: &Path) -> io::Result<String> {
         };
         Ok(format!("{}:{}", time(about.created()), about.len()))
     }
+}
+
+/// Gives the new file the old one's owner: who is root works on stores of others.
+fn give(new: &Path, store: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, chown};
+        let (made, wanted) = (fs::metadata(new)?, fs::metadata(store)?);
+        if (made.uid(), made.gid()) != (wanted.uid(), wanted.gid()) {
+            chown(new, Some(wanted.uid()), Some(wanted.gid())).map_err(|error| match error.kind() {
+                ErrorKind::PermissionDenied => LifecycleError::Invalid {
+                    what: "the store belongs to another user, who could not open the new file; do this as that user",
+                },
+                _ => error.into(),
+            })?;
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (new, store);
+    Ok(())
 }
 
 fn folder(path: &Path) -> &Path {

@@ -1,14 +1,17 @@
 //! Reading rows, a page at a time.
 
-use rusqlite::types::Value;
+use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Row as SqlRow, params};
 
 use super::body::{Body, Kind, Row};
-use super::cells;
 use super::layout::Layout;
 use super::spec::Spec;
 use super::{Result, RowsError};
+use super::{cells, stored};
 use crate::store::sqlite::{OwnedSecret, secrets_at, secrets_of};
+
+/// A page that holds this many bytes ends early.
+const PAGE_BYTES: usize = 4 << 20;
 
 /// Where a page begins: after the last row of the one before.
 #[derive(Clone, Default)]
@@ -27,7 +30,7 @@ pub(crate) enum Found {
     Bad(&'static str),
 }
 
-/// The next rows of `kind`, some `limit` of them, in the order in which they were written where that counts; and where
+/// The next rows of `kind`, at most `limit` of the database's and some megabytes, in the order in which they were written where that counts; and where
 /// to go on, or `None` at the end.
 pub(crate) fn page(
     connection: &Connection,
@@ -80,9 +83,16 @@ pub(crate) fn page(
     }
     let mut rows = statement.raw_query();
     let mut found = Vec::with_capacity(limit);
-    let (mut last, mut count) = (None, 0);
-    while let Some(row) = rows.next()? {
+    let (mut last, mut count, mut bytes) = (None, 0, 0);
+    while bytes < PAGE_BYTES
+        && let Some(row) = rows.next()?
+    {
         count += 1;
+        for column in 0..=spec.columns.len() {
+            if let ValueRef::Text(value) | ValueRef::Blob(value) = row.get_ref(column)? {
+                bytes += value.len();
+            }
+        }
         last = Some(if spec.rowid {
             Cursor::Rowid(row.get(0)?)
         } else {
@@ -91,7 +101,10 @@ pub(crate) fn page(
         });
         read(layout, kind, row, usize::from(spec.rowid), &mut found)?;
     }
-    Ok((found, last.filter(|_| count == limit)))
+    Ok((
+        found,
+        last.filter(|_| count == limit || bytes >= PAGE_BYTES),
+    ))
 }
 
 /// Reads one row of the database, which may be several to the client.
@@ -111,7 +124,7 @@ fn read(
         }
         return Ok(());
     }
-    match cells::read(layout, kind, row, at) {
+    match stored::read(layout, kind, row, at) {
         Ok(row) => found.push(Found::Row(row)),
         Err(RowsError::Row { what, .. }) => found.push(Found::Bad(what)),
         Err(error) => return Err(error),
@@ -166,7 +179,7 @@ pub(crate) fn find(connection: &Connection, layout: Layout, like: &Row) -> Resul
     bind_key(layout, spec, like, &mut statement, 1)?;
     let mut rows = statement.raw_query();
     match rows.next()? {
-        Some(row) => cells::read(layout, kind, row, 0).map(Some),
+        Some(row) => stored::read(layout, kind, row, 0).map(Some),
         None => Ok(None),
     }
 }
@@ -212,7 +225,7 @@ pub(crate) fn secrets_beside(
             let mut rows = statement.query(params![**chat, **id, of.account])?;
             let mut found = Vec::new();
             while let Some(row) = rows.next()? {
-                found.push(cells::read(layout, Kind::MsgSecret, row, 0)?);
+                found.push(stored::read(layout, Kind::MsgSecret, row, 0)?);
             }
             Ok(found)
         }

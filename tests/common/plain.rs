@@ -162,6 +162,29 @@ async fn odd(store: &dyn Backend, number: i64, name: &str) {
         .unwrap();
 }
 
+/// A database with one account and a row or two of each table.
+pub async fn small(path: &Path, upstream: bool) {
+    let inner: std::sync::Arc<dyn Backend> = match upstream {
+        true => crate::common::sqlite(path).await,
+        false => std::sync::Arc::new(SqliteStore::open(path).await.unwrap()),
+    };
+    inner.create().await.unwrap();
+    for table in TABLES {
+        for row in 0..2 {
+            Sample {
+                table,
+                row,
+                owner: 1,
+            }
+            .put(&*inner)
+            .await
+            .unwrap();
+        }
+    }
+    drop(inner);
+    closed(path).await;
+}
+
 /// whatsapp-rust's database with three accounts.
 pub async fn upstream(path: &Path, rows: u8) {
     for (owner, device) in (1u8..).zip(ACCOUNTS) {
