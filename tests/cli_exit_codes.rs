@@ -148,6 +148,9 @@ fn twelve_for_a_wrong_passphrase_key_or_code() {
     let desk = Desk::with_store();
     desk.file("key", &[7; 32]);
     desk.file("code", b"REC1-QQQS-YQCY-Q5RQ-WZQF-PG9S-CRGW-PUN3-U822");
+    // A program that has just made a store may end before its last connection is closed, and leave an empty log.
+    desk.run(&["key", "list", "w.db", "--passphrase-file", "secret"])
+        .ends(0);
     for source in [
         ["--passphrase-file", "other"],
         ["--key-file", "key"],
@@ -157,7 +160,7 @@ fn twelve_for_a_wrong_passphrase_key_or_code() {
         both(&desk, &[&["status", "w.db"][..], &source].concat())
             .ends(12)
             .says("wrong key");
-        assert_eq!(cli::snapshot(desk.folder.path()), before);
+        assert!(cli::snapshot(desk.folder.path()) == before);
     }
     // A mistyped code is told from a wrong one.
     desk.file("code", b"REC1-QQQS-YQCY-Q5RQ-WZQF-PG9S-CRGW-PUN3-U82Z");

@@ -390,3 +390,70 @@ async fn a_backup_is_made_beside_a_program_that_uses_the_store() {
     let done = restored(&desk, &[]);
     assert_eq!(done["replaced"], serde_json::json!([]));
 }
+
+#[tokio::test]
+async fn what_went_another_way_since_is_not_lost_unasked() {
+    let desk = Desk::with_store();
+    write(&desk, ADDRESS).await;
+    backup(&desk);
+    std::fs::rename(desk.path("backup"), desk.path("first")).unwrap();
+    // One branch, with a backup of it …
+    keyring(&desk)
+        .await
+        .rotate_data_keys(&[Table::Session])
+        .await
+        .unwrap();
+    desk.open(&[
+        "key",
+        "add",
+        "w.db",
+        "--new-passphrase-file",
+        "other",
+        "--kdf-ms",
+        "1",
+    ])
+    .ends(0);
+    backup(&desk);
+    // … and another, from the first backup on, with another key of the same number.
+    Connection::open(desk.path("w.db"))
+        .unwrap()
+        .execute_batch("DELETE FROM sealed_store_keyring")
+        .unwrap();
+    desk.open(&["header", "restore", "w.db", "first"]).ends(0);
+    keyring(&desk)
+        .await
+        .rotate_data_keys(&[Table::Session])
+        .await
+        .unwrap();
+    write(&desk, "5511987650002:1@c.us.0").await;
+    restore(&desk, &[]).ends(1).says("never open again");
+    assert!(reads(&desk, ADDRESS).await && reads(&desk, "5511987650002:1@c.us.0").await);
+}
+
+#[tokio::test]
+async fn an_account_that_is_damaged_and_in_no_backup_is_not_removed_unasked() {
+    let desk = Desk::with_store();
+    backup(&desk);
+    keyring(&desk).await.create_account("second").await.unwrap();
+    desk.damage("w.db", "account:second");
+    desk.damage("w.db", "keyring");
+    let damaged = desk.document("w.db", "account:second");
+    restore(&desk, &[]).ends(1).says("never open again");
+    assert_eq!(desk.document("w.db", "account:second"), damaged);
+    let done = restored(&desk, &["--allow-older", "--allow-lost-rows"]);
+    assert_eq!(done["removed"], serde_json::json!(["account:second"]));
+    assert_eq!(
+        done["lost"],
+        serde_json::json!([{ "account": "second", "table": null }])
+    );
+}
+
+#[tokio::test]
+async fn who_comes_through_a_link_meets_the_same_lock() {
+    let desk = Desk::with_store();
+    backup(&desk);
+    std::os::unix::fs::symlink(desk.path("w.db"), desk.path("link.db")).unwrap();
+    let _held = keyring(&desk).await;
+    desk.open(&["header", "restore", "link.db", "backup"])
+        .ends(11);
+}

@@ -181,8 +181,10 @@ fn ctrl_c_ends_with_130_and_puts_the_echo_back() {
         if signal == "typed" {
             session.send_control('c').unwrap();
         } else {
-            let kill = Command::new("kill")
-                .args([&format!("-{signal}"), pid.trim_start_matches("pid ")])
+            let pid = pid.trim_start_matches("pid ");
+            let kill = Command::new("sh")
+                .arg("-c")
+                .arg(format!("kill -{signal} {pid}"))
                 .status();
             assert!(kill.unwrap().success());
         }

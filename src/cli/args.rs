@@ -13,6 +13,7 @@ use super::verbs::Verb;
 #[derive(Parser)]
 #[command(
     name = "sealed-store",
+    bin_name = "sealed-store",
     version,
     propagate_version = true,
     disable_help_subcommand = true,
@@ -46,7 +47,7 @@ pub struct StoreArgs {
 /// The secret that opens. Without any of these, and of SEALED_STORE_PASSPHRASE{,_FILE,_COMMAND}, a terminal asks.
 #[derive(Args, Default)]
 #[command(
-    next_help_heading = "What opens the store (one of these, the environment, or the terminal asks)"
+    next_help_heading = "What opens the store: one of these, SEALED_STORE_PASSPHRASE{,_FILE,_COMMAND}, or the terminal asks"
 )]
 pub struct SecretArgs {
     /// Reads the passphrase from a file; one newline at its end is left out
@@ -78,7 +79,7 @@ pub struct SecretArgs {
 /// The first secret of a store.
 #[derive(Args)]
 #[command(
-    next_help_heading = "The store's first secret (one of these, the environment, or the terminal asks, twice)"
+    next_help_heading = "The first secret: one of these, SEALED_STORE_PASSPHRASE{,_FILE,_COMMAND}, or the terminal asks, twice"
 )]
 pub struct FirstArgs {
     /// Reads the passphrase from a file; one newline at its end is left out
@@ -101,7 +102,7 @@ pub struct FirstArgs {
 /// A new secret.
 #[derive(Args)]
 #[command(
-    next_help_heading = "The new secret (one of these, the environment, or the terminal asks, twice)"
+    next_help_heading = "The new secret: one of these, SEALED_STORE_NEW_PASSPHRASE{,_FILE,_COMMAND}, or the terminal asks, twice"
 )]
 pub struct NewArgs {
     /// Reads the new passphrase from a file; one newline at its end is left out

@@ -29,6 +29,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 
+#[cfg(feature = "sqlite")]
 pub(crate) use self::core::now;
 pub use account::Account;
 pub use document::{AccountState, KeyState};

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::convert::{self, Opened};
 use super::error::LifecycleError;
+use super::opened::{self, Opened};
 use super::progress::{Phase, Progress};
 use super::source::Accounts;
 use crate::error::SealError;
@@ -113,12 +113,12 @@ pub(super) fn units(connection: &Connection, layout: Layout, rows: Vec<Row>) -> 
             continue;
         }
         match units.last_mut() {
-            Some(last) if last.second.is_none() && convert::are_halves(&last.row, &row) => {
+            Some(last) if last.second.is_none() && opened::are_halves(&last.row, &row) => {
                 last.second = Some(row);
             }
-            _ if convert::is_second_half(&row) => {
+            _ if opened::is_second_half(&row) => {
                 let beside = rows::secrets_beside(connection, layout, &row)?;
-                if !beside.iter().any(|first| convert::are_halves(first, &row)) {
+                if !beside.iter().any(|first| opened::are_halves(first, &row)) {
                     units.push(Unit { row, second: None });
                 }
             }
@@ -127,10 +127,10 @@ pub(super) fn units(connection: &Connection, layout: Layout, rows: Vec<Row>) -> 
     }
     for unit in &mut units {
         let lone = unit.row.body.kind() == Kind::MsgSecret && unit.second.is_none();
-        if lone && !convert::is_second_half(&unit.row) {
+        if lone && !opened::is_second_half(&unit.row) {
             unit.second = rows::secrets_beside(connection, layout, &unit.row)?
                 .into_iter()
-                .find(|second| convert::are_halves(&unit.row, second));
+                .find(|second| opened::are_halves(&unit.row, second));
         }
     }
     Ok(units)
@@ -164,7 +164,7 @@ pub(super) fn open(
         let opened = with(account, |sealer| {
             Ok(some
                 .iter()
-                .map(|unit| convert::open(sealer, &unit.row, unit.second.as_ref()))
+                .map(|unit| opened::open(sealer, &unit.row, unit.second.as_ref()))
                 .collect::<Vec<_>>())
         })?;
         for (unit, opened) in some.iter().zip(opened) {

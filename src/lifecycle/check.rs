@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::build::{self, TableRows, Tally, Unit};
-use super::convert::Opened;
 use super::documents::Documents;
 use super::error::LifecycleError;
+use super::opened::Opened;
 use super::progress::{Phase, Progress};
 use super::source::{self, Accounts};
 use super::swap;

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::build::{self, TableRows, Tally, Unit};
-use super::convert::{self, Opened};
+use super::convert;
 use super::error::LifecycleError;
+use super::opened::{self, Opened};
 use super::progress::{Phase, Progress};
 use super::source::{self, Accounts, Held};
 use super::step::step;
@@ -405,7 +406,7 @@ impl Job<'_> {
         let differs = || differs(self.from, kind);
         let mut units = Vec::with_capacity(rows.len());
         for key in self.seal(rows)? {
-            if matches!(key.body, Body::Device(_)) || convert::is_second_half(&key) {
+            if matches!(key.body, Body::Device(_)) || opened::is_second_half(&key) {
                 continue;
             }
             let found = rows::find(self.target, self.to, &key)?;

@@ -9,7 +9,9 @@
 //! A backup holds what the keyring holds: wrapped keys, and the slots as they were. It opens with the secrets of its
 //! day for ever.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod plan;
+
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -17,11 +19,8 @@ use std::path::Path;
 use super::error::LifecycleError;
 use super::info::look;
 use crate::error::SealError;
-use crate::keyring::KeyState;
-use crate::keyring::document::{
-    self, ACCOUNTS, AccountBody, AccountState, Envelope, KEYRING, KeyEntry, hex_array,
-};
-use crate::keyring::header::{Documents, Unverified, Verified, verify};
+use crate::keyring::document::{self, KEYRING, hex_array};
+use crate::keyring::header::{Documents, Unverified, verify};
 use crate::keyring::store::{KeyringStore, LockMode, SqliteKeyring, documents_of};
 use crate::private_file;
 use crate::provider::KeyProvider;
@@ -141,12 +140,21 @@ fn whole(documents: &Documents) -> Result<[u8; 16], SealError> {
     }
 }
 
-fn read(from: &Path) -> Result<(Documents, [u8; 16]), LifecycleError> {
+/// A backup whose checksum fits. Nothing of it is believed yet.
+struct Unproven {
+    documents: Documents,
+    keyring_id: [u8; 16],
+    created: u64,
+}
+
+fn read(from: &Path) -> Result<Unproven, LifecycleError> {
     let mut text = String::new();
-    let file = File::open(from)?;
-    if !file.metadata()?.is_file() || file.metadata()?.len() > MAX_BACKUP {
+    // Before it is opened: opening a pipe waits for its writer.
+    let about = std::fs::metadata(from)?;
+    if !about.is_file() || about.len() > MAX_BACKUP {
         return Err(corrupt("it is no file, or larger than any"));
     }
+    let file = File::open(from)?;
     match file.take(MAX_BACKUP).read_to_string(&mut text) {
         Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
@@ -187,7 +195,11 @@ fn read(from: &Path) -> Result<(Documents, [u8; 16]), LifecycleError> {
         return Err(corrupt("a document is in it twice"));
     }
     match whole(&documents) {
-        Ok(id) if id == backup.keyring_id => Ok((documents, id)),
+        Ok(keyring_id) if keyring_id == backup.keyring_id => Ok(Unproven {
+            documents,
+            keyring_id,
+            created: backup.created,
+        }),
         Ok(_) => Err(corrupt("it names another keyring than its documents do")),
         Err(SealError::CorruptKeyring { what }) => Err(corrupt(what)),
         Err(error) => Err(error.into()),
@@ -199,7 +211,7 @@ fn read(from: &Path) -> Result<(Documents, [u8; 16]), LifecycleError> {
 /// # Errors
 /// [`LifecycleError::CorruptBackup`], and where it can't be read.
 pub fn check_header(from: &Path) -> Result<[u8; 16], LifecycleError> {
-    read(from).map(|(_, id)| id)
+    read(from).map(|backup| backup.keyring_id)
 }
 
 /// What a restore may do that is refused by default.
@@ -277,10 +289,10 @@ pub async fn restore_header(
     provider: &dyn KeyProvider,
     options: RestoreOptions,
 ) -> Result<HeaderRestored, LifecycleError> {
-    let (backup, id) = read(from)?;
+    let backup = read(from)?;
     // Only the keyring's own file may be missing.
     let mut owners = owners(data.unwrap_or(keyring))?;
-    let verified = verify(&backup, provider).await?;
+    let verified = verify(&backup.documents, provider).await?;
     let store = SqliteKeyring::at(keyring);
     let _alone = store
         .lock(LockMode::Exclusive)
@@ -293,10 +305,10 @@ pub async fn restore_header(
             .filter_map(|(name, (_, bytes))| Unverified::read(name, bytes).ok())
             .map(|document| document.keyring_id()),
     );
-    if owners.iter().any(|owner| *owner != id) && !options.other_keyring {
+    if owners.iter().any(|owner| *owner != backup.keyring_id) && !options.other_keyring {
         return Err(LifecycleError::OtherKeyring);
     }
-    let plan = plan(&verified, &backup, &present)?;
+    let plan = plan::plan(&verified, &backup, &present)?;
     let (loses, revives) = (!plan.told.lost.is_empty(), !plan.told.revived.is_empty());
     let refused = (loses && !options.lose_rows) || !options.older;
     if (plan.told.older || loses || revives) && refused {
@@ -317,173 +329,4 @@ fn owners(path: &Path) -> Result<BTreeSet<[u8; 16]>, LifecycleError> {
         None => Vec::new(),
     };
     Ok(canaries.iter().map(|canary| canary.keyring).collect())
-}
-
-struct Plan {
-    documents: Documents,
-    told: HeaderRestored,
-}
-
-fn plan(
-    verified: &Verified,
-    backup: &Documents,
-    present: &Documents,
-) -> Result<Plan, LifecycleError> {
-    let mut plan = Plan {
-        documents: backup.clone(),
-        told: HeaderRestored {
-            keyring_id: verified.keyring.keyring_id,
-            replaced: Vec::new(),
-            kept: Vec::new(),
-            removed: Vec::new(),
-            not_compared: Vec::new(),
-            older: false,
-            lost: Vec::new(),
-            revived: Vec::new(),
-        },
-    };
-    let mut accounts: BTreeMap<String, AccountBody> = verified.accounts.clone();
-    let names: BTreeSet<&String> = backup.keys().chain(present.keys()).collect();
-    for name in names {
-        let there = present.get(name);
-        if there.is_some() && there == backup.get(name) {
-            continue;
-        }
-        let readable = there.and_then(|(revision, bytes)| {
-            let document = Unverified::read(name, bytes).ok()?;
-            // Another keyring's was allowed to go.
-            (document.keyring_id() == verified.keyring.keyring_id).then_some((*revision, document))
-        });
-        let Some((revision, document)) = readable else {
-            if backup.contains_key(name) {
-                plan.told.not_compared.push(name.clone());
-            } else {
-                plan.told.removed.push(name.clone());
-            }
-            continue;
-        };
-        match document {
-            Unverified::Keyring(envelope) => {
-                plan.told.older |= envelope.body.revision > verified.keyring.revision;
-            }
-            // Made below. Whether it is newer is told by the accounts.
-            Unverified::Accounts(_) => {}
-            Unverified::Account(envelope) => {
-                let bytes = there.map(|(_, bytes)| bytes.clone()).unwrap_or_default();
-                let document = (revision, bytes);
-                account(verified, &mut plan, &mut accounts, name, document, envelope);
-            }
-        }
-    }
-    index(verified, &mut plan, backup, present, &accounts)?;
-    for (name, document) in &plan.documents {
-        if present.get(name) != Some(document) {
-            plan.told.replaced.push(name.clone());
-        }
-    }
-    Ok(plan)
-}
-
-/// Of an account's document that is there and differs from the backup's.
-fn account(
-    verified: &Verified,
-    plan: &mut Plan,
-    accounts: &mut BTreeMap<String, AccountBody>,
-    name: &str,
-    document: (u64, Vec<u8>),
-    envelope: Envelope<AccountBody>,
-) {
-    let claimed = envelope.body.clone();
-    let revision = document.0;
-    let old = verified.accounts.get(name);
-    let newer = old.is_none_or(|old| revision > old.revision);
-    if let Some(body) = verified.account_of(Unverified::Account(envelope), name, revision)
-        && newer
-    {
-        plan.told.kept.push(name.to_owned());
-        plan.documents.insert(name.to_owned(), document);
-        accounts.insert(name.to_owned(), body);
-        return;
-    }
-    if !newer {
-        return;
-    }
-    // Of a root key that the backup has not: what it says is believed as far as to warn.
-    let Some(old) = old else {
-        plan.told.removed.push(name.to_owned());
-        plan.told.lost.push((claimed.name, None));
-        return;
-    };
-    let has = |body: &AccountBody, table, generation| {
-        body.keys
-            .iter()
-            .any(|key| (key.table, key.generation) == (table, generation) && key.wrapped.is_some())
-    };
-    let mut lost: Vec<_> = claimed
-        .keys
-        .iter()
-        .filter(|key| key.wrapped.is_some() && !has(old, key.table, key.generation))
-        .map(|key| (claimed.name.clone(), key.table))
-        .collect();
-    lost.dedup();
-    plan.told.lost.append(&mut lost);
-    let destroyed =
-        |key: &&KeyEntry| key.state == KeyState::Destroyed || key.state == KeyState::Destroying;
-    let shredded = claimed.state == AccountState::Shredded && old.state != AccountState::Shredded;
-    let revived = claimed
-        .keys
-        .iter()
-        .filter(destroyed)
-        .any(|key| has(old, key.table, key.generation));
-    if shredded || revived {
-        plan.told.revived.push(claimed.name);
-    }
-}
-
-/// The index that lists every account that there is then.
-fn index(
-    verified: &Verified,
-    plan: &mut Plan,
-    backup: &Documents,
-    present: &Documents,
-    accounts: &BTreeMap<String, AccountBody>,
-) -> Result<(), LifecycleError> {
-    let there = present.get(ACCOUNTS).and_then(|(revision, bytes)| {
-        let document = Unverified::read(ACCOUNTS, bytes).ok()?;
-        verified
-            .index_of(document, *revision)
-            .map(|body| (*revision, body))
-    });
-    let old = verified
-        .index
-        .as_ref()
-        .map(|body| (body.revision, body.clone()));
-    // The newer of the two that verify.
-    let (mut revision, mut names, mut from) = (0, Vec::new(), None);
-    for (candidate, source) in [(old, backup), (there, present)] {
-        if let Some((found, body)) = candidate
-            && found > revision
-        {
-            (revision, names, from) = (found, body.names, source.get(ACCOUNTS).cloned());
-        }
-    }
-    let missing: Vec<_> = accounts
-        .values()
-        .map(|body| body.name.clone())
-        .filter(|name| !names.contains(name))
-        .collect();
-    match from {
-        Some(document) if missing.is_empty() => {
-            plan.documents.insert(ACCOUNTS.to_owned(), document);
-        }
-        _ if missing.is_empty() => {}
-        _ => {
-            names.extend(missing);
-            let revision = revision.checked_add(1).ok_or(SealError::Conflict)?;
-            let document = verified.sign_index(names, revision)?;
-            plan.documents
-                .insert(ACCOUNTS.to_owned(), (revision, document));
-        }
-    }
-    Ok(())
 }

@@ -12,6 +12,7 @@ mod full;
 mod header;
 mod info;
 mod init;
+mod opened;
 mod peek;
 mod progress;
 mod recovery;

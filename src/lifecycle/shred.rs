@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::build::{self, Tally};
-use super::convert::{self, Opened};
 use super::error::LifecycleError;
+use super::opened::{self, Opened};
 use super::progress::{Phase, Progress};
 use super::source::{self, Accounts};
 use super::step::step;
@@ -179,7 +179,7 @@ fn hidden(what: &Shred, opened: &Opened) -> bool {
         return true;
     };
     match opened {
-        Opened::Row(row) => convert::table_of(row).is_some_and(|table| tables.contains(&table)),
+        Opened::Row(row) => opened::table_of(row).is_some_and(|table| tables.contains(&table)),
         Opened::Canary => tables.contains(&Table::Canary),
         Opened::Decoy => false,
     }

@@ -192,11 +192,11 @@ pub(super) struct Accounts {
     pub(super) elsewhere: bool,
 }
 
+/// What the canary of an account's number says, if there is one.
+pub(super) type Said = (i32, std::result::Result<Option<Canary>, SealError>);
+
 /// What the canaries say of each number with rows.
-pub(super) fn canaries(
-    connection: &Connection,
-    layout: Layout,
-) -> Result<Vec<(i32, std::result::Result<Option<Canary>, SealError>)>> {
+pub(super) fn canaries(connection: &Connection, layout: Layout) -> Result<Vec<Said>> {
     let mut canaries = Vec::new();
     for (number, _) in rows::accounts(connection, layout)? {
         let like = Row {
@@ -220,10 +220,7 @@ pub(super) fn canaries(
 }
 
 /// Opens the account of every canary that is there. Names are the caller's: it is the canary that says whose rows they are.
-pub(super) async fn accounts(
-    keyring: &Keyring,
-    canaries: Vec<(i32, std::result::Result<Option<Canary>, SealError>)>,
-) -> Result<Accounts> {
+pub(super) async fn accounts(keyring: &Keyring, canaries: Vec<Said>) -> Result<Accounts> {
     let mut opened = Vec::new();
     for name in keyring.accounts().await? {
         match keyring.account(&name).await {

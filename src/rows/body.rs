@@ -99,7 +99,8 @@ pub(crate) enum Body {
     },
     Version {
         name: Text,
-        state: HashState,
+        /// It is large.
+        state: Box<HashState>,
     },
     MutationMac {
         name: Text,

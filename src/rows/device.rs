@@ -9,8 +9,9 @@ use wacore::store::device::{DEVICE_PROPS, account_serde};
 use zeroize::Zeroizing;
 
 use super::body::{Body, Bytes, Row};
-use super::cells::{self, Cell, Stored};
+use super::cells::{self, Cell};
 use super::layout::Layout;
+use super::stored::{self, Stored};
 use super::{Result, RowsError, wire};
 
 pub(super) const COLUMNS: &[&str] = &[
@@ -231,7 +232,7 @@ pub(crate) fn changed_columns(connection: &rusqlite::Connection) -> Result<Vec<&
     let mut rows = statement.query([])?;
     let mut changed = Vec::new();
     while let Some(row) = rows.next()? {
-        let device = cells::read(Layout::Upstream, super::Kind::Device, row, 0)?;
+        let device = stored::read(Layout::Upstream, super::Kind::Device, row, 0)?;
         let written = cells::write(Layout::Upstream, &device)?;
         for (number, (column, cell)) in COLUMNS.iter().zip(&written).enumerate() {
             if !cell.is(row.get_ref(number + 1)?) && !changed.contains(column) {

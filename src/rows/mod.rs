@@ -9,6 +9,7 @@ mod cells;
 mod device;
 mod layout;
 mod spec;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod walk;

@@ -4,10 +4,10 @@ use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Row as SqlRow, params};
 
 use super::body::{Body, Kind, Row};
-use super::cells;
 use super::layout::Layout;
 use super::spec::Spec;
 use super::{Result, RowsError};
+use super::{cells, stored};
 use crate::store::sqlite::{OwnedSecret, secrets_at, secrets_of};
 
 /// A page that holds this many bytes ends early.
@@ -124,7 +124,7 @@ fn read(
         }
         return Ok(());
     }
-    match cells::read(layout, kind, row, at) {
+    match stored::read(layout, kind, row, at) {
         Ok(row) => found.push(Found::Row(row)),
         Err(RowsError::Row { what, .. }) => found.push(Found::Bad(what)),
         Err(error) => return Err(error),
@@ -179,7 +179,7 @@ pub(crate) fn find(connection: &Connection, layout: Layout, like: &Row) -> Resul
     bind_key(layout, spec, like, &mut statement, 1)?;
     let mut rows = statement.raw_query();
     match rows.next()? {
-        Some(row) => cells::read(layout, kind, row, 0).map(Some),
+        Some(row) => stored::read(layout, kind, row, 0).map(Some),
         None => Ok(None),
     }
 }
@@ -225,7 +225,7 @@ pub(crate) fn secrets_beside(
             let mut rows = statement.query(params![**chat, **id, of.account])?;
             let mut found = Vec::new();
             while let Some(row) = rows.next()? {
-                found.push(cells::read(layout, Kind::MsgSecret, row, 0)?);
+                found.push(stored::read(layout, Kind::MsgSecret, row, 0)?);
             }
             Ok(found)
         }

@@ -295,7 +295,8 @@ impl Shared {
     }
 
     fn lock(&self, mode: LockMode) -> Result<LockGuard, StoreFault> {
-        let mut beside = self.path.clone().into_os_string();
+        // Beside the file itself: who comes through a link meets the same lock.
+        let mut beside = real(&self.path).into_os_string();
         beside.push(".keyring-lock");
         let file = private_file::options()
             .read(true)
@@ -458,6 +459,17 @@ fn fold_log(connection: &Connection) {
             target: "sealed_store",
             "a reader kept the keyring's write-ahead log from being folded in; the replaced document may linger there"
         );
+    }
+}
+
+/// Where the file is, or will be, behind any links.
+fn real(path: &Path) -> PathBuf {
+    if let Ok(real) = fs::canonicalize(path) {
+        return real;
+    }
+    match (path.parent().map(fs::canonicalize), path.file_name()) {
+        (Some(Ok(folder)), Some(name)) => folder.join(name),
+        _ => path.to_path_buf(),
     }
 }
 

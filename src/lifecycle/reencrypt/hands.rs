@@ -9,7 +9,8 @@ use crate::error::SealError;
 use crate::keyring::{Account, Generation, ResealingTarget};
 use crate::lifecycle::LifecycleError;
 use crate::lifecycle::build::{self, Unit};
-use crate::lifecycle::convert::{self, Sealed};
+use crate::lifecycle::convert::Sealed;
+use crate::lifecycle::opened;
 use crate::options::SealOptions;
 use crate::record::{NONCE_LEN, Nonce};
 use crate::rows::{self, Cursor, Found, Layout};
@@ -160,7 +161,7 @@ impl Hands {
             };
             let mut nonce: Nonce = [0; NONCE_LEN];
             secret::random(&mut nonce)?;
-            convert::reseal(sealer, &unit.row, unit.second.as_ref(), is_old, &nonce)
+            opened::reseal(sealer, &unit.row, unit.second.as_ref(), is_old, &nonce)
         })
     }
 
@@ -218,7 +219,7 @@ impl Hands {
         let mut left = false;
         for unit in page {
             let under =
-                self.with(|sealer| convert::sealed_under(sealer, &unit.row, unit.second.as_ref()))?;
+                self.with(|sealer| opened::sealed_under(sealer, &unit.row, unit.second.as_ref()))?;
             left |= under.is_some_and(|under| doomed.contains(&under));
         }
         Ok(Proved { seen, left, next })
