@@ -20,6 +20,12 @@ fn all() -> Vec<(LifecycleError, LifecycleErrorKind)> {
         | LifecycleError::NewerSchema { .. }
         | LifecycleError::CorruptRow { .. }
         | LifecycleError::Damaged
+        | LifecycleError::Unshredded
+        | LifecycleError::Unsound
+        | LifecycleError::FileExists
+        | LifecycleError::CorruptBackup { .. }
+        | LifecycleError::OtherKeyring
+        | LifecycleError::OlderBackup { .. }
         | LifecycleError::Unfit { .. }
         | LifecycleError::Differs { .. }
         | LifecycleError::Interrupted { .. }
@@ -51,6 +57,18 @@ fn all() -> Vec<(LifecycleError, LifecycleErrorKind)> {
         ),
         (LifecycleError::CorruptRow { table, what }, Kind::Corrupt),
         (LifecycleError::Damaged, Kind::Corrupt),
+        (LifecycleError::Unshredded, Kind::Other),
+        (LifecycleError::Unsound, Kind::Corrupt),
+        (LifecycleError::FileExists, Kind::Other),
+        (LifecycleError::CorruptBackup { what }, Kind::Corrupt),
+        (LifecycleError::OtherKeyring, Kind::Other),
+        (
+            LifecycleError::OlderBackup {
+                loses: true,
+                revives: true,
+            },
+            Kind::Other,
+        ),
         (LifecycleError::Unfit { table, what }, Kind::Other),
         (LifecycleError::Differs { table }, Kind::Other),
         (LifecycleError::Interrupted { what }, Kind::Interrupted),

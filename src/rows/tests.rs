@@ -101,37 +101,6 @@ fn new_of(row: &Row) -> Row {
     }
 }
 
-#[test]
-fn a_row_is_moved_only_if_it_is_what_was_read_and_nothing_is_in_the_way() {
-    let connection = ours(&[
-        session("a", b"old"),
-        session("b", b"there"),
-        device("a"),
-        secret("s", 1),
-    ]);
-    let old = session("a", b"old");
-    assert!(
-        !relocate(
-            &connection,
-            Layout::Ours,
-            &session("a", b"else"),
-            &session("c", b"new")
-        )
-        .unwrap()
-    );
-    assert!(!relocate(&connection, Layout::Ours, &old, &session("b", b"new")).unwrap());
-    assert!(is(&connection, &old) && is(&connection, &session("b", b"there")));
-    assert!(relocate(&connection, Layout::Ours, &old, &session("c", b"new")).unwrap());
-    assert!(is(&connection, &session("c", b"new")) && found(&connection, &old).is_none());
-
-    assert!(relocate(&connection, Layout::Ours, &device("a"), &device("b")).unwrap());
-    assert!(is(&connection, &device("b")) && found(&connection, &device("a")).is_none());
-
-    assert!(!relocate(&connection, Layout::Ours, &secret("s", 2), &secret("t", 2)).unwrap());
-    assert!(relocate(&connection, Layout::Ours, &secret("s", 1), &secret("t", 2)).unwrap());
-    assert!(is(&connection, &secret("t", 2)) && found(&connection, &secret("s", 1)).is_none());
-}
-
 /// However small the pages are, every row comes once, and in the order of writing where there is one.
 #[test]
 fn pages_hold_every_row_once() {
