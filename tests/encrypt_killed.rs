@@ -301,3 +301,75 @@ async fn killed_at_random_moments() {
     println!("{cut} of {kills} were cut short");
     assert!(cut > 0);
 }
+
+/// What a killed run left in the clear is overwritten by the next one, not only removed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_run_left_is_overwritten() {
+    use std::io::Read;
+    for verb in ["encrypt", "decrypt"] {
+        let scene = scene(true).await;
+        let steps = {
+            let (_folder, path) = scene.fresh(verb);
+            steps(verb, &path)
+        };
+        let (_folder, path) = scene.fresh(verb);
+        let mut old = std::fs::File::open(&path).unwrap();
+        let stop = steps.iter().position(|step| step == "renamed").unwrap();
+        kill_at(verb, &path, stop);
+        assert!(run(verb, &path).await.unwrap(), "it was finished before");
+        let mut blocks = Vec::new();
+        old.read_to_end(&mut blocks).unwrap();
+        assert!(!blocks.is_empty() && blocks.iter().all(|byte| *byte == 0));
+    }
+    // Half a file in the clear.
+    let scene = scene(true).await;
+    let steps = {
+        let (_folder, path) = scene.fresh("decrypt");
+        steps("decrypt", &path)
+    };
+    let (_folder, path) = scene.fresh("decrypt");
+    let stop = steps.iter().position(|step| step == "compared").unwrap();
+    kill_at("decrypt", &path, stop);
+    let mut half = std::fs::File::open(path.with_file_name("w.db.sealed-store-work/new")).unwrap();
+    // The store is sealed: clearing up is all there is to do.
+    let already = run("encrypt", &path).await;
+    assert!(
+        matches!(already, Err(LifecycleError::AlreadySealed)),
+        "{already:?}"
+    );
+    let mut blocks = Vec::new();
+    half.read_to_end(&mut blocks).unwrap();
+    assert!(!blocks.is_empty() && blocks.iter().all(|byte| *byte == 0));
+}
+
+/// From the first row to the last nobody else reads or writes the store, or works on it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_gets_in_while_it_works() {
+    let scene = scene(true).await;
+    for verb in ["encrypt", "decrypt"] {
+        let steps = {
+            let (_folder, path) = scene.fresh(verb);
+            steps(verb, &path)
+        };
+        for step in ["held", "page", "compared", "named"] {
+            let (_folder, path) = scene.fresh(verb);
+            let stop = steps.iter().position(|other| other == step).unwrap();
+            let mut child = start(verb, &path, stop);
+            while child.next().unwrap() != "stands" {}
+            let late = rusqlite::Connection::open(&path).unwrap();
+            late.busy_timeout(Duration::ZERO).unwrap();
+            let read = late.query_row("SELECT count(*) FROM sessions", [], |row| {
+                row.get::<_, i64>(0)
+            });
+            let code = read.unwrap_err().sqlite_error_code();
+            assert_eq!(code, Some(rusqlite::ErrorCode::DatabaseBusy), "{step}");
+            drop(late);
+            for other in ["encrypt", "decrypt"] {
+                let error = run(other, &path).await.unwrap_err();
+                assert!(matches!(error, LifecycleError::InUse), "{step}: {error:?}");
+            }
+            child.kill();
+            finish(verb, &path, &scene.plain, step).await;
+        }
+    }
+}

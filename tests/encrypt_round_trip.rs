@@ -234,3 +234,36 @@ async fn a_state_of_many_entries_comes_back() {
     assert_eq!(found.index_value_map, state.index_value_map);
     assert_eq!((found.version, found.hash), (state.version, state.hash));
 }
+
+/// Rows that were written before the account had a device: it gets one as any new account does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_without_a_device_comes_back() {
+    use wacore::store::traits::{DeviceStore, SignalStore};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("whatsapp.db");
+    {
+        let store = common::sqlite(&path).await;
+        store.put_session("a@b", b"early").await.unwrap();
+        // More than one page, and larger than a page may be.
+        let large = vec![7; 3 << 20];
+        for number in 0..5 {
+            let name = format!("{number}@g.us");
+            use wacore::store::traits::ProtocolStore;
+            store.put_group_metadata(&name, &large).await.unwrap();
+        }
+    }
+    plain::closed(&path).await;
+    let before = dump(&path);
+    encrypt(&path, &common::raw_key(), EncryptOptions::new(), &())
+        .await
+        .unwrap();
+    let sealed = common::sealed_file(&path).await;
+    assert!(!sealed.exists().await.unwrap());
+    assert_eq!(sealed.get_session("a@b").await.unwrap().unwrap(), "early");
+    drop(sealed);
+    plain::closed(&path).await;
+    decrypt(&path, &common::raw_key(), DecryptOptions::new(), &())
+        .await
+        .unwrap();
+    assert_same(&dump(&path), &before);
+}

@@ -215,8 +215,9 @@ pub(crate) fn secrets_beside(
     match layout {
         Layout::Upstream => {
             let spec = layout.spec(Kind::MsgSecret);
+            // Found by the chat, whose rows are few: without the sign SQLite may take an index by account.
             let sql = format!(
-                "SELECT {}, {} FROM {} WHERE chat = ?1 AND msg_id = ?2 AND device_id = ?3",
+                "SELECT {}, {} FROM {} WHERE chat = ?1 AND msg_id = ?2 AND +device_id = ?3",
                 spec.account,
                 spec.columns.join(", "),
                 spec.table
