@@ -341,30 +341,39 @@ fn killed() {
     say("done");
 }
 
-/// A row that does not open keeps the old keys: they may be what it needs. All others are resealed.
+/// A row that does not open, or can't be read, keeps the old keys: they may be what it needs. All others are resealed.
 #[tokio::test]
 async fn a_row_that_does_not_open_is_told_and_the_old_keys_stay() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("w.db");
-    drop(fill(&path, "ours").await);
-    let file = Connection::open(&path).unwrap();
-    file.execute(
-        "UPDATE sender_keys SET record = substr(record, 1, 40) || zeroblob(60)
-         WHERE address = (SELECT min(address) FROM sender_keys)",
-        [],
-    )
-    .unwrap();
-    drop(file);
+    for damage in [
+        "CAST(substr(record, 1, 40) || zeroblob(60) AS BLOB)",
+        "'text where bytes are'",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.db");
+        drop(fill(&path, "ours").await);
+        let file = Connection::open(&path).unwrap();
+        let sql = format!(
+            "UPDATE sender_keys SET record = {damage} WHERE address = (SELECT min(address) FROM sender_keys)"
+        );
+        assert_eq!(file.execute(&sql, []).unwrap(), 1);
+        drop(file);
+        stays(&path).await;
+    }
+}
+
+async fn stays(path: &Path) {
     for _ in 0..2 {
-        let error = reencrypt(&path, &key(), ReencryptOptions::new(), &())
+        let error = reencrypt(path, &key(), ReencryptOptions::new(), &())
             .await
             .unwrap_err();
         assert_eq!(error.kind(), LifecycleErrorKind::Corrupt, "{error}");
-        let keys = keys(&path);
+        let keys = keys(path);
         assert_eq!(keys[&("sender_key".to_owned(), 1)], "retained");
         assert!(
             !keys.contains_key(&("sender_key".to_owned(), 3)),
             "one new key"
         );
+        let report = check(path, &key(), CheckOptions::new(), &()).await.unwrap();
+        assert_eq!(report.faults.len(), 1, "{report:?}");
     }
 }

@@ -244,7 +244,8 @@ impl Task<'_> {
                 });
             }
             let mut walked = self.page(&at, &targets).await?;
-            if let Some(SealError::UnknownGeneration { .. }) = walked.refused {
+            if let Some(LifecycleError::Seal(SealError::UnknownGeneration { .. })) = walked.refused
+            {
                 // Somebody else made it meanwhile.
                 self.account.reload().await?;
                 walked = self.page(&at, &targets).await?;
@@ -265,7 +266,7 @@ impl Task<'_> {
             // The walk begins anew when it is mended: where it is now does not say what was passed over.
             place::restart(resealing);
             self.account.note_resealing(Some(resealing)).await?;
-            return Err(error.into());
+            return Err(error);
         }
         resealing.walked = true;
         self.account.note_resealing(Some(resealing)).await?;

@@ -377,9 +377,9 @@ impl KeyringStore for SqliteKeyring {
     }
 }
 
-/// How often a lock is tried for again, and after which pause: 50 ms in all.
-const LOCK_TRIES: u32 = 5;
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
+/// How often a lock is tried for again, and after which pause: a quarter of a second in all.
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
 /// A connection to a file that is there.
 fn open(path: &Path, wait: Duration) -> Result<Connection, StoreFault> {

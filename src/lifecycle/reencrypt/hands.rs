@@ -39,7 +39,7 @@ pub(super) struct Walked {
     pub(super) seen: u64,
     pub(super) changed: u64,
     /// Why a row could not be resealed.
-    pub(super) refused: Option<SealError>,
+    pub(super) refused: Option<LifecycleError>,
     pub(super) next: Option<Cursor>,
     /// Whether it is time to write down how far the walk is.
     pub(super) noteworthy: bool,
@@ -51,6 +51,15 @@ pub(super) struct Proved {
     /// Whether a row is under a generation that it must not be under.
     pub(super) left: bool,
     pub(super) next: Option<Cursor>,
+}
+
+/// The rows of a page.
+struct Page {
+    units: Vec<Unit>,
+    seen: u64,
+    next: Option<Cursor>,
+    /// A row that no store writes, of whichever account.
+    unreadable: Option<LifecycleError>,
 }
 
 /// Rows of the store that are one to the client, and what they become.
@@ -91,18 +100,19 @@ impl Hands {
     }
 
     /// The account's rows of the page at `at`, each with the other half of a message secret.
-    fn page(&self, at: &Place) -> Result<(Vec<Unit>, u64, Option<Cursor>)> {
+    fn page(&self, at: &Place) -> Result<Page> {
         // Of one moment: a message secret whose halves are written meanwhile would be torn.
         let reading = self.connection.unchecked_transaction()?;
         let (found, next) = rows::page(&self.connection, self.layout, at.kind, &at.after, PAGE)?;
         let seen = found.len() as u64;
         let mut page = Vec::with_capacity(found.len());
+        let mut unreadable = None;
         for found in found {
             match found {
                 Found::Row(row) if row.account == self.number => page.push(row),
                 Found::Row(_) => {}
                 Found::Bad(what) => {
-                    return Err(LifecycleError::CorruptRow {
+                    unreadable = Some(LifecycleError::CorruptRow {
                         table: self.layout.table(at.kind),
                         what,
                     });
@@ -111,21 +121,30 @@ impl Hands {
         }
         let units = build::units(&self.connection, self.layout, page)?;
         reading.commit()?;
-        Ok((units, seen, next))
+        Ok(Page {
+            units,
+            seen,
+            next,
+            unreadable,
+        })
     }
 
     /// Reseals what a page holds under older keys.
     pub(super) fn reseal(&mut self, at: &Place, targets: &[ResealingTarget]) -> Result<Walked> {
         let began = Instant::now();
-        let (page, seen, next) = self.page(at)?;
-        let mut refused = None;
+        let Page {
+            units,
+            seen,
+            next,
+            unreadable: mut refused,
+        } = self.page(at)?;
         let mut changes = Vec::new();
-        for unit in page {
+        for unit in units {
             match self.resealed(&unit, targets) {
                 Ok(Some(new)) => changes.push(Change { old: unit, new }),
                 Ok(None) => {}
                 Err(error) => {
-                    refused.get_or_insert(error);
+                    refused.get_or_insert(error.into());
                 }
             }
         }
@@ -215,9 +234,17 @@ impl Hands {
 
     /// Looks on a page for rows under `doomed` generations.
     pub(super) fn prove(&self, at: &Place, doomed: &[Generation]) -> Result<Proved> {
-        let (page, seen, next) = self.page(at)?;
+        let Page {
+            units,
+            seen,
+            next,
+            unreadable,
+        } = self.page(at)?;
+        if let Some(error) = unreadable {
+            return Err(error);
+        }
         let mut left = false;
-        for unit in page {
+        for unit in units {
             let under =
                 self.with(|sealer| opened::sealed_under(sealer, &unit.row, unit.second.as_ref()))?;
             left |= under.is_some_and(|under| doomed.contains(&under));

@@ -239,7 +239,14 @@ fn start(shared: &Arc<Shared>, queue: &mut Queue) -> Result<(), StoreError> {
     let thread = Arc::clone(shared);
     let started = std::thread::Builder::new()
         .name("sealed-store-writer".into())
-        .spawn(move || thread.run());
+        .spawn(move || {
+            let closers = thread.run();
+            // First, so that whoever waited for the end and drops the store closes its file.
+            drop(thread);
+            for closer in closers {
+                let _ = closer.send(());
+            }
+        });
     match started {
         Ok(_) => {
             queue.running = true;
@@ -335,8 +342,8 @@ impl Shared {
         }
     }
 
-    /// The thread: until the store is closed and nothing waits.
-    fn run(self: &Arc<Self>) {
+    /// The thread: until the store is closed and nothing waits. Who waits for that is told by the caller.
+    fn run(self: &Arc<Self>) -> Vec<oneshot::Sender<()>> {
         let _ended = Ended(self);
         loop {
             let mut queue = lock(&self.queue);
@@ -351,10 +358,7 @@ impl Shared {
                 let closers = std::mem::take(&mut queue.closers);
                 drop(queue);
                 self.checkpoint("TRUNCATE");
-                for closer in closers {
-                    let _ = closer.send(());
-                }
-                return;
+                return closers;
             }
             let count = queue.jobs.len().min(SHARED);
             let jobs: Vec<_> = queue.jobs.drain(..count).collect();
