@@ -3,7 +3,8 @@
 //! 1. The new generation is durable, and with it that a resealing began.
 //! 2. The rows are walked in short transactions, each replaced only if it is still what was read, so that whoever
 //!    writes beside it wins. How far the walk is stands in the account's document, under its MAC.
-//! 3. Alone with the keyring: prove that no row is under an old generation, mark it, prove again, erase it. While
+//! 3. Alone with the keyring: prove that no row is under an old generation, mark it, prove again, wait until all that is on
+//!    the disk, erase it. While
 //!    somebody else has the keyring open, the old keys are retained, and the next one who is alone finishes:
 //!    a later run, or [`sealed_store::open`](crate::open()).
 //!
@@ -334,6 +335,8 @@ impl Task<'_> {
             return Ok(false);
         }
         step("proved again");
+        self.work(|hands| hands.settle()).await?;
+        step("settled");
         self.account.erase_generations(doomed).await?;
         step("erased");
         self.account.note_resealing(None).await?;

@@ -146,22 +146,27 @@ impl<B: Backend + ?Sized> ProtocolStore for SealedBackend<B> {
         message_id: &str,
         current_base_key: &[u8],
     ) -> StoreResult<bool> {
-        let (row, candidates) = self.with(|sealer| {
-            Ok((
-                sealer.base_key_row(address, message_id)?,
-                sealer.seal_base_key(address, message_id, current_base_key)?,
-            ))
-        })?;
-        for candidate in &candidates {
-            if self
-                .inner
-                .has_same_base_key(&row.0, &row.1, candidate)
-                .await?
-            {
-                return Ok(true);
+        loop {
+            let (row, candidates) = self.with(|sealer| {
+                Ok((
+                    sealer.base_key_row(address, message_id)?,
+                    sealer.seal_base_key(address, message_id, current_base_key)?,
+                ))
+            })?;
+            for candidate in &candidates {
+                if self
+                    .inner
+                    .has_same_base_key(&row.0, &row.1, candidate)
+                    .await?
+                {
+                    return Ok(true);
+                }
+            }
+            // Somebody else may have sealed it under a newer key, which no row tells here.
+            if !self.shared.account.reload_if_changed().await? {
+                return Ok(false);
             }
         }
-        Ok(false)
     }
 
     async fn delete_base_key(&self, address: &str, message_id: &str) -> StoreResult<()> {

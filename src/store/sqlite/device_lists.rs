@@ -81,8 +81,9 @@ impl SqliteStore {
         };
         Ok(Some(DeviceListRecord {
             user: user.to_owned(),
+            // Its own error may quote what is stored.
             devices: serde_json::from_slice(&devices)
-                .map_err(|error| StoreError::Serialization(Box::new(error)))?,
+                .map_err(|_| damaged("a device list can't be read"))?,
             timestamp,
             phash,
             raw_id,
