@@ -414,6 +414,13 @@ impl Account {
         self.loaded().resealed
     }
 
+    /// Whether rows of a table can be written: its keys were not destroyed.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn has_keys(&self, table: Table) -> bool {
+        self.with_keys(|keys| keys.table(table)?.newest().map(drop))
+            .is_ok()
+    }
+
     /// Binds the account to a store: durably, once, and the first one wins.
     pub(crate) async fn bind_store(&self) -> Result<[u8; 16], SealError> {
         let fresh = secret::random_id()?;

@@ -146,14 +146,15 @@ impl<B: Backend + ?Sized> ProtocolStore for SealedBackend<B> {
         message_id: &str,
         current_base_key: &[u8],
     ) -> StoreResult<bool> {
-        loop {
+        for _ in 0..2 {
             let (row, candidates) = self.with(|sealer| {
                 Ok((
                     sealer.base_key_row(address, message_id)?,
                     sealer.seal_base_key(address, message_id, current_base_key)?,
                 ))
             })?;
-            for candidate in &candidates {
+            // The oldest first: a row that is resealed meanwhile goes from an older to a newer one.
+            for candidate in candidates.iter().rev() {
                 if self
                     .inner
                     .has_same_base_key(&row.0, &row.1, candidate)
@@ -164,9 +165,10 @@ impl<B: Backend + ?Sized> ProtocolStore for SealedBackend<B> {
             }
             // Somebody else may have sealed it under a newer key, which no row tells here.
             if !self.shared.account.reload_if_changed().await? {
-                return Ok(false);
+                break;
             }
         }
+        Ok(false)
     }
 
     async fn delete_base_key(&self, address: &str, message_id: &str) -> StoreResult<()> {

@@ -6,6 +6,7 @@ use wacore::store::error::{Result as StoreResult, StoreError};
 use wacore::store::traits::DeviceListRecord;
 
 use super::SqliteStore;
+use super::error::damaged;
 use super::key::{Key, pack};
 use super::rows::text;
 

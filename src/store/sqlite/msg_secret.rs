@@ -15,8 +15,8 @@ use wacore::store::error::Result as StoreResult;
 use wacore::store::traits::{MessageSecret, MsgSecretEntry, MsgSecretStore};
 use zeroize::Zeroizing;
 
+use super::SqliteStore;
 use super::key::{pack, unpack};
-use super::{MANY, SqliteStore};
 use held::{Held, first_deadline, merge};
 
 const PUT: &str = "INSERT INTO msg_secrets
