@@ -38,6 +38,9 @@ const ACCOUNT_NUMBER: i32 = 1;
 /// For several accounts, a keyring in a file of its own, or other options, put the same together from
 /// [`SqliteStore`], [`Keyring`] and [`SealedBackend::open`].
 ///
+/// Where [`lifecycle::reencrypt`] had to retain old keys because a program had the store open, they are destroyed now, if nobody
+/// has it: that opens every row twice, and takes some seconds for a million rows.
+///
 /// # Errors
 /// As [`SqliteStore::open`] inside [`SealError::Inner`], as [`Keyring::open_or_create`], and as
 /// [`SealedBackend::open`].
@@ -53,9 +56,10 @@ pub async fn open(
     let keyring = Keyring::open_or_create(in_file, provider).await?;
     let account = keyring.account_or_create(ACCOUNT).await?;
     if account.is_resealed() {
-        // Old keys that could not be destroyed while somebody had the store open. Where that fails they stay: the store is
-        // whole, and the next run of `reencrypt` tells why.
-        let _ = lifecycle::finish(path.as_ref(), ACCOUNT_NUMBER, &account).await;
+        // Where that fails they stay: the store is whole, and the next run of `reencrypt` tells why.
+        if let Err(error) = lifecycle::finish(path.as_ref(), ACCOUNT_NUMBER, &account).await {
+            tracing::warn!(target: "sealed_store", %error, "old data keys are still retained");
+        }
     }
     let backend = SealedBackend::open(Arc::new(store), account).await?;
     backend.require_canary().await?;

@@ -4,7 +4,7 @@
 //! (a) `InMemoryBackend` against `SealedBackend` of it, (b) upstream's `SqliteStore` against `SealedBackend`
 //! of it, (c) upstream's `SqliteStore` against ours, (d) the same with ours sealed, all on files. In between
 //! the sealed side is closed and reopened, locked and unlocked, and its
-//! data keys are rotated. What may differ, and why, stands in `differential/exceptions.rs` and nowhere else.
+//! data keys are rotated. (b) and (d) run once more while another process reseals the sealed side. What may differ, and why, stands in `differential/exceptions.rs` and nowhere else.
 //!
 //! The usual run takes some seconds. The long one, 200,000 operations, and the shape of its last line:
 //!
@@ -19,6 +19,8 @@
 //! it at once, and the shortest sequence that proptest found. (Keys and nonces come from the operating
 //! system and differ each time, the sequence does not.)
 
+#[path = "common/child.rs"]
+mod child;
 mod common;
 
 mod differential {
@@ -36,13 +38,16 @@ mod differential {
 }
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use differential::calls::Call;
 use differential::clock;
 use differential::exceptions::{EXCEPTIONS, KEYLESS};
-use differential::machine::{InMemory, OnSqlite, Ours, OursSealed};
+use differential::machine::{InMemory, OnSqlite, OnSqliteResealed, Ours, OursResealed, OursSealed};
 use differential::report::Report;
 use differential::run::{Size, run, say};
+use differential::stores::RESEALED;
+use sealed_store::lifecycle::{LifecycleErrorKind, ReencryptOptions, reencrypt};
 use sealed_store::testing::contract::METHODS;
 use wacore::store::InMemoryBackend;
 use wacore::store::traits::Backend;
@@ -96,6 +101,57 @@ fn a_sealed_store_answers_as_the_plain_one_does() {
         total.methods().len(),
         METHODS.len()
     ));
+}
+
+/// The same while another process gives the store new keys and reseals its rows, over and over, and the tested side has
+/// older keys in memory than the rows that it meets.
+#[test]
+fn a_store_that_is_resealed_meanwhile_answers_as_the_plain_one_does() {
+    let Size { seed, operations } = Size::from_environment();
+    say(&format!("differential, resealed: seed={seed}"));
+    let share = operations / 10;
+    let upstream = std::thread::Builder::new()
+        .name("differential-sqlite-resealed".to_owned())
+        .spawn(move || run::<OnSqliteResealed>(seed, share, 100..=200))
+        .expect("a thread");
+    let ours = std::thread::Builder::new()
+        .name("differential-ours-resealed".to_owned())
+        .spawn(move || run::<OursResealed>(seed, share, 100..=200))
+        .expect("a thread");
+    let (mut total, mut failures) = (Report::default(), Vec::new());
+    for run in [upstream, ours] {
+        match run.join().expect("a run panics in its cases only") {
+            Ok(report) => total.add(&report),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    let times = RESEALED.load(Ordering::Relaxed);
+    say(&format!(
+        "differential, resealed {times} times: seed={seed} operations={} differences=0",
+        total.operations()
+    ));
+    assert!(times > 10, "{times}");
+}
+
+/// No test of its own: gives a store new keys and reseals its rows, until it is killed.
+#[test]
+fn resealing() {
+    let Some(job) = child::job() else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        loop {
+            let options = ReencryptOptions::new();
+            match reencrypt(&job[0], &common::raw_key(), options, &()).await {
+                Ok(_) => child::say("resealed"),
+                // The tested side is being opened, or has the file to itself for a moment.
+                Err(error) if error.kind() == LifecycleErrorKind::InUse => {}
+                Err(error) => panic!("{error}: {error:?}"),
+            }
+        }
+    });
 }
 
 #[test]

@@ -179,6 +179,27 @@ async fn an_application_beside_it_loses_nothing_and_the_old_keys_end_later() {
     }
 }
 
+/// Base keys are compared, not opened, so that no row says that its key is a newer one.
+#[tokio::test]
+async fn a_base_key_is_the_same_although_somebody_else_resealed_it() {
+    for layout in ["ours", "upstream"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.db");
+        let store = open(&path, layout).await;
+        store.create().await.unwrap();
+        let key_of = |byte| [byte; 33];
+        store.save_base_key("a@b", "id", &key_of(1)).await.unwrap();
+        let done = reencrypt(&path, &key(), ReencryptOptions::new(), &())
+            .await
+            .unwrap();
+        assert!(done.retained > 0, "{done:?}");
+        let same = store.has_same_base_key("a@b", "id", &key_of(1)).await;
+        assert!(same.unwrap(), "{layout}");
+        let same = store.has_same_base_key("a@b", "id", &key_of(2)).await;
+        assert!(!same.unwrap());
+    }
+}
+
 /// A process with the old keys in memory writes beside the walk and after it; its rows are resealed before the old keys end.
 #[tokio::test]
 async fn rows_that_a_process_with_old_keys_writes_are_resealed_too() {

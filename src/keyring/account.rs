@@ -379,6 +379,17 @@ impl Account {
         self.shared.reload().await
     }
 
+    /// Reads the document again if it was changed meanwhile, and says whether it was.
+    pub(crate) async fn reload_if_changed(&self) -> Result<bool, SealError> {
+        let document = account_document(&self.shared.name);
+        let found = self.shared.core.store.get(&document).await?;
+        if found.is_some_and(|(revision, _)| revision == self.loaded().revision) {
+            return Ok(false);
+        }
+        self.shared.reload().await?;
+        Ok(true)
+    }
+
     /// Keeps this process from making the account's device twice at once.
     pub(crate) async fn creating(&self) -> async_lock::MutexGuard<'_, ()> {
         self.shared.creating.lock().await
@@ -401,6 +412,13 @@ impl Account {
     #[cfg(feature = "sqlite")]
     pub(crate) fn is_resealed(&self) -> bool {
         self.loaded().resealed
+    }
+
+    /// Whether rows of a table can be written: its keys were not destroyed.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn has_keys(&self, table: Table) -> bool {
+        self.with_keys(|keys| keys.table(table)?.newest().map(drop))
+            .is_ok()
     }
 
     /// Binds the account to a store: durably, once, and the first one wins.

@@ -31,11 +31,15 @@ impl AccountKeys {
             account: body.uid,
         };
         let mut by_table: BTreeMap<Table, Vec<DataKey>> = BTreeMap::new();
+        let mut destroyed: BTreeMap<Table, Vec<u32>> = BTreeMap::new();
         let mut blind = None;
         check_keys(body)?;
         for entry in &body.keys {
             let place = place(body, entry)?;
             let Some(wrapped) = &entry.wrapped else {
+                if let Some(table) = entry.table {
+                    destroyed.entry(table).or_default().push(entry.generation);
+                }
                 continue;
             };
             let active = entry.state == KeyState::Active;
@@ -56,7 +60,10 @@ impl AccountKeys {
             })?,
             tables: Table::ALL
                 .into_iter()
-                .map(|table| TableKeys::new(table, by_table.remove(&table).unwrap_or_default()))
+                .map(|table| {
+                    TableKeys::new(table, by_table.remove(&table).unwrap_or_default())
+                        .destroyed(destroyed.remove(&table).unwrap_or_default())
+                })
                 .collect(),
         })
     }

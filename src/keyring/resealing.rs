@@ -113,12 +113,21 @@ impl Account {
     /// new keys behind at every try.
     pub(crate) async fn begin_resealing(&self, tables: &[Table]) -> Result<(), SealError> {
         self.rotate_and(tables, |body, made| {
-            let targets = made.iter().map(|(table, generation)| ResealingTarget {
-                table: *table,
-                generation: *generation,
-            });
+            let mut targets: Vec<ResealingTarget> = made
+                .iter()
+                .map(|(table, generation)| ResealingTarget {
+                    table: *table,
+                    generation: *generation,
+                })
+                .collect();
+            // Those of an earlier one whose old keys are still there.
+            for target in body.resealing.iter().flat_map(|before| &before.targets) {
+                if !targets.iter().any(|new| new.table == target.table) {
+                    targets.push(*target);
+                }
+            }
             body.resealing = Some(Resealing {
-                targets: targets.collect(),
+                targets,
                 place: String::new(),
                 after: Vec::new(),
                 walked: false,

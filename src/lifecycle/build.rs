@@ -203,6 +203,9 @@ pub(super) fn fill(path: &Path, clear: bool) -> Result<Connection> {
     connection.pragma_update(None, "cache_size", -CACHE)?;
     connection.query_row("PRAGMA journal_mode = OFF", [], |_| Ok(()))?;
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    // What is written goes to this file and to no other.
+    connection.set_limit(rusqlite::limits::Limit::SQLITE_LIMIT_ATTACHED, 0)?;
     Ok(connection)
 }
 
@@ -255,4 +258,15 @@ pub(super) fn sealed_rows_of(layout: Layout, kind: Kind, found: Vec<Found>) -> R
             }),
         })
         .collect()
+}
+
+/// The device that the inner store made by itself is thrown away: one that was used is somebody's account in the clear.
+pub(super) fn check_decoy(unit: &Unit) -> Result<()> {
+    if rows::is_used_device(&unit.row) {
+        return Err(SealError::Unsealed {
+            table: Some(Table::Device),
+        }
+        .into());
+    }
+    Ok(())
 }

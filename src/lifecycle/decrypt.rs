@@ -60,6 +60,8 @@ pub struct DecryptSummary {
     pub accounts: usize,
     /// The tables that have rows.
     pub tables: Vec<TableRows>,
+    /// Rows whose keys were destroyed, which nobody can read: they are not in the new file.
+    pub left_out: u64,
     /// Whether the sealed file was kept under another name.
     pub kept: bool,
 }
@@ -166,7 +168,7 @@ pub async fn decrypt(
         accounts: &accounts,
         progress,
     };
-    let written = job.load()?;
+    let written = job.load(&mut summary.left_out)?;
     progress.begin(Phase::Indexing, None);
     rows::copy_indexes(&held.connection, &target)?;
     step("indexed");
@@ -207,7 +209,8 @@ type Written = [u64; Kind::ALL.len()];
 
 impl Job<'_> {
     /// Opens every row, and hands the client's to `take`.
-    fn each(&self, phase: Phase, mut take: impl FnMut(Vec<Row>) -> Result<()>) -> Result<()> {
+    fn each(&self, phase: Phase, mut take: impl FnMut(Vec<Row>) -> Result<()>) -> Result<u64> {
+        let mut left_out = 0;
         let total = build::total(self.source, self.layout)?;
         let mut tally = Tally::begin(self.progress, phase, Some(total))?;
         for kind in Kind::ALL {
@@ -216,9 +219,13 @@ impl Job<'_> {
                 let sealed = build::sealed_rows_of(self.layout, kind, found)?;
                 let units = build::units(self.source, self.layout, sealed)?;
                 let mut rows = Vec::with_capacity(units.len());
-                build::open(self.accounts, &units, |_, opened| {
-                    if let Opened::Row(row) = opened? {
-                        rows.push(row);
+                build::open(self.accounts, &units, |unit, opened| {
+                    match opened {
+                        Ok(Opened::Row(row)) => rows.push(row),
+                        Ok(Opened::Decoy) => build::check_decoy(unit)?,
+                        Ok(Opened::Canary) => {}
+                        Err(SealError::Shredded) => left_out += 1,
+                        Err(error) => return Err(error.into()),
                     }
                     Ok(())
                 })?;
@@ -226,14 +233,14 @@ impl Job<'_> {
                 tally.add(met)
             })?;
         }
-        Ok(())
+        Ok(left_out)
     }
 
-    fn load(&self) -> Result<Written> {
+    fn load(&self, left_out: &mut u64) -> Result<Written> {
         let mut written = [0; Kind::ALL.len()];
         let transaction = self.target.unchecked_transaction()?;
         let mut inserter = Inserter::new(self.target, self.layout);
-        self.each(Phase::Converting, |rows| {
+        *left_out = self.each(Phase::Converting, |rows| {
             inserter.insert(&rows)?;
             for row in &rows {
                 if let Some(count) = written.get_mut(row.body.kind().number()) {
@@ -274,7 +281,8 @@ impl Job<'_> {
         }
         // Every live account has its device.
         for (number, account) in &self.accounts.by_number {
-            if account.state() == crate::keyring::AccountState::Live {
+            let live = account.state() == crate::keyring::AccountState::Live;
+            if live && account.has_keys(Table::Device) {
                 let like = rows::fresh_device(*number)?;
                 if rows::find(self.target, self.layout, &like)?.is_none() {
                     return Err(SealError::Corrupt {

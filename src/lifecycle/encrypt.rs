@@ -281,10 +281,11 @@ impl Job<'_> {
             let sealed = build::sealed_rows_of(self.from, kind, found)?;
             let units = build::units(self.source, self.from, sealed)?;
             let mut rows = Vec::with_capacity(units.len());
-            build::open(old, &units, |_, opened| {
+            build::open(old, &units, |unit, opened| {
                 match opened {
                     Ok(Opened::Row(row)) => rows.push(row),
-                    Ok(Opened::Canary | Opened::Decoy) => {}
+                    Ok(Opened::Decoy) => build::check_decoy(unit)?,
+                    Ok(Opened::Canary) => {}
                     Err(SealError::Shredded) => *left_out += 1,
                     Err(error) => return Err(error.into()),
                 }

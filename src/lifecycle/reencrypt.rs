@@ -3,7 +3,8 @@
 //! 1. The new generation is durable, and with it that a resealing began.
 //! 2. The rows are walked in short transactions, each replaced only if it is still what was read, so that whoever
 //!    writes beside it wins. How far the walk is stands in the account's document, under its MAC.
-//! 3. Alone with the keyring: prove that no row is under an old generation, mark it, prove again, erase it. While
+//! 3. Alone with the keyring: prove that no row is under an old generation, mark it, prove again, wait until all that is on
+//!    the disk, erase it. While
 //!    somebody else has the keyring open, the old keys are retained, and the next one who is alone finishes:
 //!    a later run, or [`sealed_store::open`](crate::open()).
 //!
@@ -23,7 +24,9 @@ use super::source;
 use super::step::step;
 use crate::error::SealError;
 use crate::keyring::store::SqliteKeyring;
-use crate::keyring::{Account, Generation, KeyringOptions, Resealing, ResealingTarget};
+use crate::keyring::{
+    Account, AccountState, Generation, KeyringOptions, Resealing, ResealingTarget,
+};
 use crate::provider::KeyProvider;
 use crate::record::Table;
 use crate::thread::off_thread;
@@ -135,6 +138,9 @@ pub async fn reencrypt(
     let mut summary = ReencryptSummary::default();
     let mut refused = None;
     for (number, account) in accounts.by_number {
+        if account.state() == AccountState::Shredded {
+            continue;
+        }
         let opened = path.clone();
         let connection = on_thread(move || connect(&opened)).await?;
         let hands = Hands::new(connection, layout, account.clone(), number, options.rate);
@@ -228,7 +234,22 @@ impl Task<'_> {
             // Whoever had older keys in memory wrote beside the walk.
             place::restart(&mut resealing);
         }
+        // Again and again: they stay, as where somebody has the keyring open.
+        let left = self.doomed(&resealing).await?;
+        self.summary.retained += left.len() as u64;
         Ok(())
+    }
+
+    /// The old generations of the tables that are resealed.
+    async fn doomed(&self, resealing: &Resealing) -> Result<Vec<Generation>> {
+        let mut doomed = self.account.old_generations().await?;
+        doomed.retain(|(table, generation)| {
+            resealing
+                .targets
+                .iter()
+                .any(|target| target.table == *table && *generation < target.generation)
+        });
+        Ok(doomed)
     }
 
     /// Reseals what is under an older key, from where it was left.
@@ -281,13 +302,7 @@ impl Task<'_> {
 
     /// Destroys the older keys, if nobody else has the keyring open. `false` if rows are under them again.
     async fn destroy(&mut self, resealing: &Resealing) -> Result<bool> {
-        let targets = &resealing.targets;
-        let mut doomed = self.account.old_generations().await?;
-        doomed.retain(|(table, generation)| {
-            targets
-                .iter()
-                .any(|target| target.table == *table && generation < &target.generation)
-        });
+        let doomed = self.doomed(resealing).await?;
         let account = self.account.clone();
         let mut failed = None;
         let outcome = account
@@ -334,6 +349,8 @@ impl Task<'_> {
             return Ok(false);
         }
         step("proved again");
+        self.work(|hands| hands.settle()).await?;
+        step("settled");
         self.account.erase_generations(doomed).await?;
         step("erased");
         self.account.note_resealing(None).await?;

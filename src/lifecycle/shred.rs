@@ -10,7 +10,7 @@ use super::source::{self, Accounts};
 use super::step::step;
 use crate::error::SealError;
 use crate::keyring::store::SqliteKeyring;
-use crate::keyring::{Account, Keyring, KeyringOptions};
+use crate::keyring::{Account, KeyState, Keyring, KeyringOptions};
 use crate::provider::KeyProvider;
 use crate::record::Table;
 use crate::rows::{Kind, Row};
@@ -118,6 +118,7 @@ pub async fn shred(
     drop(keyring);
     // With what the file has now, not with what is left in memory.
     let keyring = open().await?;
+    erased(&keyring, &doomed, what).await?;
     let accounts = source::accounts(&keyring, canaries).await?;
     let look = source::look_at(&path)?;
     let total = build::total(&look.connection, layout)?;
@@ -137,7 +138,10 @@ pub async fn shred(
                     Ok(Opened::Decoy) => {}
                     Ok(opened) if hidden(what, &opened) => return Err(LifecycleError::Unshredded),
                     Ok(_) => {}
-                    Err(_) => summary.rows += 1,
+                    Err(SealError::Shredded) => summary.rows += 1,
+                    Err(SealError::NotOpen) => return Err(SealError::NotOpen.into()),
+                    // Of no key that was destroyed: damaged, or in the clear.
+                    Err(_) => {}
                 }
                 Ok(())
             })?;
@@ -166,6 +170,29 @@ async fn doomed(keyring: &Keyring, what: &Shred) -> Result<Vec<Account>> {
         doomed.retain(|account| account.state() != crate::keyring::AccountState::Shredded);
     }
     Ok(doomed)
+}
+
+/// That the documents, as the file has them, hold none of these keys.
+async fn erased(keyring: &Keyring, doomed: &[[u8; 16]], what: &Shred) -> Result<()> {
+    for name in keyring.accounts().await? {
+        let Some(info) = keyring.account_info(&name).await? else {
+            continue;
+        };
+        if !doomed.contains(&info.uid) {
+            continue;
+        }
+        let left = info.keys.iter().any(|key| {
+            let meant = match what {
+                Shred::Tables(tables) => key.table.is_some_and(|table| tables.contains(&table)),
+                Shred::Account(_) | Shred::All => true,
+            };
+            meant && key.state != KeyState::Destroyed
+        });
+        if left {
+            return Err(LifecycleError::Unshredded);
+        }
+    }
+    Ok(())
 }
 
 fn is_of(doomed: &[[u8; 16]], accounts: &Accounts, row: &Row) -> bool {

@@ -244,6 +244,15 @@ pub(super) async fn accounts(keyring: &Keyring, canaries: Vec<Said>) -> Result<A
             bound.then(|| of.clone())
         });
         match account {
+            // Two numbers with one canary: a copy, whose rows would not be looked at where the account's are.
+            Some(account)
+                if accounts
+                    .by_number
+                    .values()
+                    .any(|of| of.uid() == account.uid()) =>
+            {
+                accounts.unknown.push(number);
+            }
             Some(account) => {
                 accounts.by_number.insert(number, account);
             }

@@ -71,13 +71,25 @@ pub(crate) struct TableKeys {
     table: Table,
     /// The newest first.
     keys: Vec<DataKey>,
+    /// Generations whose keys are gone.
+    destroyed: Vec<u32>,
 }
 
 impl TableKeys {
     /// `keys` in any order, each generation once.
     pub(crate) fn new(table: Table, mut keys: Vec<DataKey>) -> Self {
         keys.sort_by_key(|key| std::cmp::Reverse(key.generation));
-        Self { table, keys }
+        Self {
+            table,
+            keys,
+            destroyed: Vec::new(),
+        }
+    }
+
+    /// With the generations whose keys are gone: what they sealed is shredded, and not of an unknown generation.
+    pub(crate) fn destroyed(mut self, destroyed: Vec<u32>) -> Self {
+        self.destroyed = destroyed;
+        self
     }
 
     /// The key that seals.
@@ -95,7 +107,7 @@ impl TableKeys {
 
     /// The key that a header names.
     pub(crate) fn of(&self, header: &Header) -> Result<&DataKey, SealError> {
-        if self.keys.is_empty() {
+        if self.keys.is_empty() || self.destroyed.contains(&header.generation) {
             return Err(SealError::Shredded);
         }
         let key = self

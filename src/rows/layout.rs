@@ -1,5 +1,6 @@
 //! Which store a database is.
 
+use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::{Connection, params};
 
 use super::body::Kind;
@@ -133,12 +134,12 @@ pub(crate) fn copy_tables(from: &Connection, to: &Connection) -> rusqlite::Resul
     for (name, sql) in statements(from, "table")? {
         let ours = name.starts_with("sealed_store_keyring") || name.starts_with("sqlite_");
         if !ours {
-            to.execute_batch(&sql)?;
+            make(to, &sql)?;
         }
     }
     for (_, sql) in statements(from, "index")? {
         if is_unique(&sql) {
-            to.execute_batch(&sql)?;
+            make(to, &sql)?;
         }
     }
     for (table, columns) in [
@@ -150,6 +151,25 @@ pub(crate) fn copy_tables(from: &Connection, to: &Connection) -> rusqlite::Resul
         }
     }
     Ok(())
+}
+
+/// Runs the one statement that made a table or an index. The file says what it is, so that whoever can write the file could
+/// have others run with it, which copied what is written from then on to another file.
+fn make(to: &Connection, sql: &str) -> rusqlite::Result<()> {
+    let mut statements = rusqlite::Batch::new(to, sql);
+    let Some(mut first) = statements.next()? else {
+        return Ok(());
+    };
+    if statements.next()?.is_some() || !is_create(sql) {
+        return Err(rusqlite::Error::MultipleStatement);
+    }
+    first.execute([]).map(drop)
+}
+
+fn is_create(sql: &str) -> bool {
+    let mut words = sql.split_whitespace().map(str::to_ascii_uppercase);
+    words.next().as_deref() == Some("CREATE")
+        && matches!(words.next().as_deref(), Some("TABLE" | "INDEX" | "UNIQUE"))
 }
 
 fn is_unique(index: &str) -> bool {
@@ -164,7 +184,7 @@ fn is_unique(index: &str) -> bool {
 pub(crate) fn copy_indexes(from: &Connection, to: &Connection) -> rusqlite::Result<()> {
     for (_, sql) in statements(from, "index")? {
         if !is_unique(&sql) {
-            to.execute_batch(&sql)?;
+            make(to, &sql)?;
         }
     }
     if names(from, "table")?

@@ -146,19 +146,26 @@ impl<B: Backend + ?Sized> ProtocolStore for SealedBackend<B> {
         message_id: &str,
         current_base_key: &[u8],
     ) -> StoreResult<bool> {
-        let (row, candidates) = self.with(|sealer| {
-            Ok((
-                sealer.base_key_row(address, message_id)?,
-                sealer.seal_base_key(address, message_id, current_base_key)?,
-            ))
-        })?;
-        for candidate in &candidates {
-            if self
-                .inner
-                .has_same_base_key(&row.0, &row.1, candidate)
-                .await?
-            {
-                return Ok(true);
+        for _ in 0..2 {
+            let (row, candidates) = self.with(|sealer| {
+                Ok((
+                    sealer.base_key_row(address, message_id)?,
+                    sealer.seal_base_key(address, message_id, current_base_key)?,
+                ))
+            })?;
+            // The oldest first: a row that is resealed meanwhile goes from an older to a newer one.
+            for candidate in candidates.iter().rev() {
+                if self
+                    .inner
+                    .has_same_base_key(&row.0, &row.1, candidate)
+                    .await?
+                {
+                    return Ok(true);
+                }
+            }
+            // Somebody else may have sealed it under a newer key, which no row tells here.
+            if !self.shared.account.reload_if_changed().await? {
+                break;
             }
         }
         Ok(false)

@@ -45,6 +45,8 @@ pub struct Plan {
 /// The kind of store, as a type, because proptest's traits have no room for a value.
 pub trait Of: 'static {
     const KIND: Kind;
+    /// Whether another process reseals the sealed side meanwhile.
+    const RESEALED: bool = false;
 }
 
 /// Upstream's store in memory.
@@ -71,6 +73,21 @@ impl Of for Ours {
 
 impl Of for OursSealed {
     const KIND: Kind = Kind::OursSealed;
+}
+
+/// Upstream's store on SQLite, resealed by another process.
+pub struct OnSqliteResealed;
+/// Our store sealed, resealed by another process.
+pub struct OursResealed;
+
+impl Of for OnSqliteResealed {
+    const KIND: Kind = Kind::Sqlite;
+    const RESEALED: bool = true;
+}
+
+impl Of for OursResealed {
+    const KIND: Kind = Kind::OursSealed;
+    const RESEALED: bool = true;
 }
 
 /// The machine for a kind of store.
@@ -142,8 +159,11 @@ impl<K: Of> StateMachineTest for Machine<K> {
             pair: block_on(Pair::new(K::KIND)),
             notes: Notes::default(),
         };
-        if plan.created {
+        if plan.created || K::RESEALED {
             side.call(&Call::Rest(Rest::create {}));
+        }
+        if K::RESEALED {
+            side.pair.start_resealing();
         }
         side
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::Connection;
 use sealed_store::store::sqlite::SqliteStore;
@@ -13,6 +14,7 @@ use wacore::store::traits::Backend;
 use super::args::EPOCH;
 use super::clock;
 use super::exceptions::Kind;
+use crate::child::Child;
 use crate::common::{raw_key, sqlite};
 
 /// The two stores.
@@ -20,7 +22,25 @@ pub struct Pair {
     pub plain: Arc<dyn Backend>,
     /// `None` only while it is reopened.
     opened: Option<Opened>,
+    /// Another process that gives the sealed side new keys and reseals its rows, over and over.
+    resealing: Option<Child>,
     home: Home,
+}
+
+/// How often that was done to the end, in all cases.
+pub static RESEALED: AtomicU64 = AtomicU64::new(0);
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        if let Some(child) = self.resealing.take() {
+            let said = child
+                .kill()
+                .iter()
+                .filter(|line| *line == "resealed")
+                .count();
+            RESEALED.fetch_add(said as u64, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The side that is tested.
@@ -108,15 +128,35 @@ impl Pair {
         let mut pair = Self {
             plain,
             opened: None,
+            resealing: None,
             home,
         };
         pair.reopen().await;
         pair
     }
 
+    /// From here on another process reseals the sealed side.
+    pub fn start_resealing(&mut self) {
+        if let Home::Sqlite(files) = &self.home {
+            let path = files.folder.path().join(SEALED_FILE);
+            let path = path.to_str().expect("a UTF-8 path");
+            self.resealing = Some(Child::run("resealing", &[path]));
+        }
+    }
+
     /// Closes the sealed side, its keyring and (if it is a file) its inner store, and opens all anew.
     pub async fn reopen(&mut self) {
         self.opened = None;
+        // While the other process destroys old keys, it is alone.
+        while let Err(error) = self.try_reopen().await {
+            assert!(
+                matches!(error, SealError::InUse) && self.resealing.is_some(),
+                "the sealed store opens: {error:?}"
+            );
+        }
+    }
+
+    async fn try_reopen(&mut self) -> Result<(), SealError> {
         let (inner, keyring): (Arc<dyn Backend>, _) = match &self.home {
             Home::Memory { inner, keys } => {
                 let keyring = Keyring::open_or_create(keys.clone(), &raw_key()).await;
@@ -127,7 +167,7 @@ impl Pair {
                 let inner: Arc<dyn Backend> = match files.kind {
                     Kind::Ours => {
                         self.opened = Some(Opened::Plain(ours(&path).await));
-                        return;
+                        return Ok(());
                     }
                     Kind::OursSealed => Arc::new(ours(&path).await),
                     Kind::Memory | Kind::Sqlite => sqlite(&path).await,
@@ -136,12 +176,11 @@ impl Pair {
                 (inner, keyring)
             }
         };
-        let keyring = keyring.expect("the keyring opens");
-        let account = keyring.account_or_create("1").await.expect("an account");
-        let sealed = SealedBackend::open(inner, account)
-            .await
-            .expect("the sealed store opens");
+        let keyring = keyring?;
+        let account = keyring.account_or_create("1").await?;
+        let sealed = SealedBackend::open(inner, account).await?;
         self.opened = Some(Opened::Sealed { sealed, keyring });
+        Ok(())
     }
 
     fn opened(&self) -> &Opened {

@@ -78,7 +78,8 @@ impl Decrypt {
             "finished_earlier": done.finished_earlier,
             "accounts": done.accounts,
             "rows": done.rows(),
-            "kept": self.keep_sealed.as_deref().map(shown),
+            "left_out": done.left_out,
+            "kept": self.keep_sealed.as_deref().filter(|_| done.kept).map(shown),
         });
         output.done("decrypt", fields, &said)
     }

@@ -66,12 +66,12 @@ impl Encrypt {
             "rows": done.rows(),
             "left_out": done.left_out,
             "device_columns": done.device_columns,
-            "kept": self.keep_plaintext.as_deref().map(shown),
+            "kept": self.keep_plaintext.as_deref().filter(|_| done.kept).map(shown),
         });
         let path = text::plain(&shown(db));
         if done.finished_earlier {
             let said = format!(
-                "{path} was sealed already by a run that was cut short; the old file is destroyed now."
+                "{path} was sealed already by a run that was cut short, with the secret of that run; the old file is destroyed now."
             );
             return output.done("encrypt", fields, &said);
         }

@@ -87,8 +87,8 @@ impl Reencrypt {
         )?;
         if done.retained > 0 {
             output.note(
-                "Another program has the store open, so the old keys are retained. They are destroyed when the store is next opened with \
-                 `sealed_store::open`, or `reencrypt` is run, with no other program there.",
+                "Another program has the store open, so the old keys are retained. Run it again with no other program there, which destroys them; \
+                 `sealed_store::open` does as well.",
             );
         }
         Ok(())
@@ -136,11 +136,11 @@ impl Reencrypt {
         let path = text::plain(&shown(db));
         let said = if done.finished_earlier {
             format!(
-                "{path} had all its keys new already by a run that was cut short; the old file is destroyed now."
+                "{path} had all its keys new already by a run that was cut short, with the slots of that run; the old file is destroyed now. Run it again for other slots."
             )
         } else {
             format!(
-                "Every key of {path} is new: {} rows. Secrets and copies from before open nothing of it.",
+                "Every key of {path} is new: {} rows. Copies of the keyring from before open nothing of it. Its slots are those that were kept, with the secrets that were given: give a new one if the old one may be known.",
                 done.rows
             )
         };
@@ -153,7 +153,7 @@ impl Reencrypt {
                 "rows": done.rows,
                 "left_out": done.left_out,
                 "dropped": done.dropped,
-                "kept": self.keep_old.as_deref().map(shown),
+                "kept": self.keep_old.as_deref().filter(|_| done.kept).map(shown),
             }),
             &said,
         )?;

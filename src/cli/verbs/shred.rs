@@ -7,7 +7,7 @@ use crate::cli::args::{SecretArgs, StoreArgs};
 use crate::cli::confirm::confirm;
 use crate::cli::failure::{At, Failure, shown};
 use crate::cli::output::Output;
-use crate::cli::{secret, signal, store, text};
+use crate::cli::{secret, store, text};
 
 /// Destroys keys, and shows that no row of theirs opens any more
 ///
@@ -67,8 +67,8 @@ impl Shred {
         if let Some(file) = &self.store.keyring {
             options = options.keyring_file(file);
         }
+        // A signal ends it at once: each account's keys go in one step, and running it again does the rest.
         let done = {
-            let _stoppable = signal::stoppable();
             let progress = output.progress();
             lifecycle::shred(db, &*provider, &what, options, &progress)
                 .await

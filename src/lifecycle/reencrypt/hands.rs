@@ -100,10 +100,10 @@ impl Hands {
     }
 
     /// The account's rows of the page at `at`, each with the other half of a message secret.
-    fn page(&self, at: &Place) -> Result<Page> {
+    fn page(&self, at: &Place, limit: usize) -> Result<Page> {
         // Of one moment: a message secret whose halves are written meanwhile would be torn.
         let reading = self.connection.unchecked_transaction()?;
-        let (found, next) = rows::page(&self.connection, self.layout, at.kind, &at.after, PAGE)?;
+        let (found, next) = rows::page(&self.connection, self.layout, at.kind, &at.after, limit)?;
         let seen = found.len() as u64;
         let mut page = Vec::with_capacity(found.len());
         let mut unreadable = None;
@@ -129,6 +129,14 @@ impl Hands {
         })
     }
 
+    /// Rows of a page: a quarter of a second's, so that a slow walk looks often whether it is to stop.
+    fn limit(&self) -> usize {
+        let slow = self
+            .rate
+            .map(|rate| usize::try_from(rate / 4).unwrap_or(PAGE));
+        slow.map_or(PAGE, |slow| slow.clamp(1, PAGE))
+    }
+
     /// Reseals what a page holds under older keys.
     pub(super) fn reseal(&mut self, at: &Place, targets: &[ResealingTarget]) -> Result<Walked> {
         let began = Instant::now();
@@ -137,12 +145,13 @@ impl Hands {
             seen,
             next,
             unreadable: mut refused,
-        } = self.page(at)?;
+        } = self.page(at, self.limit())?;
         let mut changes = Vec::new();
         for unit in units {
             match self.resealed(&unit, targets) {
                 Ok(Some(new)) => changes.push(Change { old: unit, new }),
-                Ok(None) => {}
+                // What nobody can read needs no key.
+                Ok(None) | Err(SealError::Shredded) => {}
                 Err(error) => {
                     refused.get_or_insert(error.into());
                 }
@@ -232,6 +241,22 @@ impl Hands {
         Ok(replaced)
     }
 
+    /// Waits until everything that was written, by whomever, is on the disk: a power cut must not bring rows back that are
+    /// under keys that are gone.
+    pub(super) fn settle(&self) -> Result<()> {
+        self.connection.pragma_update(None, "synchronous", "FULL")?;
+        let version: i64 = self
+            .connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))?;
+        // A commit that changes nothing, after which the log is synced from its beginning.
+        self.connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; PRAGMA user_version = {version}; COMMIT"
+        ))?;
+        self.connection
+            .pragma_update(None, "synchronous", "NORMAL")?;
+        Ok(())
+    }
+
     /// Looks on a page for rows under `doomed` generations.
     pub(super) fn prove(&self, at: &Place, doomed: &[Generation]) -> Result<Proved> {
         let Page {
@@ -239,7 +264,7 @@ impl Hands {
             seen,
             next,
             unreadable,
-        } = self.page(at)?;
+        } = self.page(at, PAGE)?;
         if let Some(error) = unreadable {
             return Err(error);
         }

@@ -95,8 +95,11 @@ const KEY: u8 = 2;
 const INTEGER: u8 = 1;
 const TEXT: u8 = 2;
 const BLOB: u8 = 3;
+const REAL: u8 = 4;
+const NULL: u8 = 5;
 
-/// `01 ‖ rowid i64`, or `02` and for each column `01 ‖ i64`, `02 ‖ length u32 ‖ text` or `03 ‖ length u32 ‖ bytes`.
+/// `01 ‖ rowid i64`, or `02` and for each column `01 ‖ i64`, `02 ‖ length u32 ‖ text`, `03 ‖ length u32 ‖ bytes`, `04 ‖ f64` or
+/// `05`.
 fn write(cursor: &Cursor) -> Vec<u8> {
     let mut bytes = Vec::new();
     match cursor {
@@ -116,8 +119,16 @@ fn write(cursor: &Cursor) -> Vec<u8> {
                         bytes.extend(number.to_le_bytes());
                         continue;
                     }
-                    // No key column holds these.
-                    Value::Null | Value::Real(_) => return Vec::new(),
+                    // No store writes these, but the tables take them.
+                    Value::Real(number) => {
+                        bytes.push(REAL);
+                        bytes.extend(number.to_le_bytes());
+                        continue;
+                    }
+                    Value::Null => {
+                        bytes.push(NULL);
+                        continue;
+                    }
                 };
                 bytes.push(kind);
                 bytes.extend(u32::try_from(content.len()).unwrap_or(0).to_le_bytes());
@@ -137,9 +148,17 @@ fn read(bytes: &[u8]) -> Option<Cursor> {
         KEY => {
             let mut columns = Vec::new();
             while let Some((kind, after)) = rest.split_first() {
-                if *kind == INTEGER {
+                if *kind == NULL {
+                    columns.push(Value::Null);
+                    rest = after;
+                    continue;
+                }
+                if matches!(*kind, INTEGER | REAL) {
                     let (number, after) = after.split_first_chunk()?;
-                    columns.push(Value::Integer(i64::from_le_bytes(*number)));
+                    columns.push(match *kind {
+                        INTEGER => Value::Integer(i64::from_le_bytes(*number)),
+                        _ => Value::Real(f64::from_le_bytes(*number)),
+                    });
                     rest = after;
                     continue;
                 }
@@ -170,6 +189,8 @@ mod tests {
             Value::Text("é:1@c.us".into()),
             Value::Blob(vec![0, 255]),
             Value::Text(String::new()),
+            Value::Real(0.5),
+            Value::Null,
         ];
         for cursor in [
             Cursor::Start,

@@ -21,6 +21,9 @@ pub(crate) const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
 /// How many statements a connection keeps prepared: more than there are.
 const STATEMENTS: usize = 128;
 
+/// How long the making of a connection waits for a program that has the file to itself before others have a turn.
+const CONNECTING: Duration = Duration::from_millis(100);
+
 /// A longer log takes a while to read.
 const SHORT_LOG: u64 = 1 << 20;
 
@@ -114,11 +117,13 @@ fn finish_writer(
     options: &SqliteOptions,
 ) -> Result<(), StoreError> {
     if let Some(path) = path {
+        // Before it is mended: somebody may have written it already.
+        let open_to_others = private_file::others_can_write(path);
         private_file::tighten(path).map_err(StoreError::Io)?;
-        if private_file::others_can_write(path) {
+        if open_to_others {
             tracing::warn!(
                 target: "sealed_store",
-                "others can write the database's file or folder: they can replace it"
+                "others can write the database's file or folder, or could until now: look at what is there"
             );
         }
         keep_log(connection)?;
@@ -159,10 +164,10 @@ pub(super) fn configure_reader(
     connection: &Connection,
     options: &SqliteOptions,
 ) -> rusqlite::Result<()> {
-    connection.busy_timeout(options.busy_timeout)?;
+    // Made on a thread that all pools share, and tried for again; used on callers' threads, which may not wait at all.
+    connection.busy_timeout(options.busy_timeout.min(CONNECTING))?;
     settings(connection, options)?;
     connection.pragma_update(None, "query_only", true)?;
-    // Made on a thread that may wait; used on callers' threads, which may not.
     connection.busy_timeout(Duration::ZERO)
 }
 

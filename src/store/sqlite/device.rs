@@ -16,7 +16,7 @@ use wacore::store::error::{Result as StoreResult, StoreError};
 use wacore::store::traits::DeviceStore;
 use zeroize::Zeroizing;
 
-use super::error::{database, unfit};
+use super::error::{damaged, database, unfit};
 use super::{SqliteStore, no_thread, now};
 use crate::private_file;
 use crate::thread::off_thread;
@@ -116,8 +116,9 @@ impl DeviceStore for SqliteStore {
         let Some(json) = found.map(Zeroizing::new) else {
             return Ok(None);
         };
-        let mut device: Device = serde_json::from_slice(&json)
-            .map_err(|error| StoreError::Serialization(Box::new(error)))?;
+        // Its own error may quote what is stored.
+        let mut device: Device =
+            serde_json::from_slice(&json).map_err(|_| damaged("the device can't be read"))?;
         // serde skips these three; they come back as upstream's store gives them.
         device.device_props = Arc::new(DEVICE_PROPS.clone());
         device.client_profile = ClientProfile::web();

@@ -6,6 +6,7 @@ use wacore::store::error::{Result as StoreResult, StoreError};
 use wacore::store::traits::DeviceListRecord;
 
 use super::SqliteStore;
+use super::error::damaged;
 use super::key::{Key, pack};
 use super::rows::text;
 
@@ -81,8 +82,9 @@ impl SqliteStore {
         };
         Ok(Some(DeviceListRecord {
             user: user.to_owned(),
+            // Its own error may quote what is stored.
             devices: serde_json::from_slice(&devices)
-                .map_err(|error| StoreError::Serialization(Box::new(error)))?,
+                .map_err(|_| damaged("a device list can't be read"))?,
             timestamp,
             phash,
             raw_id,

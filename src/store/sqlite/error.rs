@@ -37,6 +37,9 @@ pub enum SqliteFaultKind {
     CannotOpen,
     /// The file is no database, or a damaged one.
     Damaged,
+    /// The store is closed and nothing is lost, but the write-ahead log could not be folded into the database: another
+    /// program reads it, or the disk is full or failed. Whoever copies the file copies the log (`-wal`) with it.
+    LogLeft,
     /// A file was replaced, removed or emptied while the store was open. What was written shortly before is lost
     /// with it, and nothing more is read or written.
     Replaced,
@@ -46,6 +49,12 @@ impl SqliteFault {
     /// A connection that reads could not be made in time.
     pub(super) const NO_CONNECTION: Self = Self {
         kind: SqliteFaultKind::CannotOpen,
+        code: None,
+    };
+
+    /// The store is closed, and its log still holds writes.
+    pub(super) const LOG_LEFT: Self = Self {
+        kind: SqliteFaultKind::LogLeft,
         code: None,
     };
 
@@ -90,6 +99,14 @@ impl fmt::Display for SqliteFault {
             }
             SqliteFaultKind::ReadOnly => {
                 "the database can't be written; check the rights of its file and folder, and how the disk is mounted"
+            }
+            SqliteFaultKind::LogLeft => {
+                "the store is closed and nothing is lost, but its write-ahead log could not be folded in: another program \
+                 uses the file, or the disk is full; keep the file that ends in -wal beside it"
+            }
+            SqliteFaultKind::CannotOpen if self.code.is_none() => {
+                "no connection could be made in time: another program has the database to itself, or too many files \
+                 are open; try again"
             }
             SqliteFaultKind::CannotOpen => {
                 "the database's files can't be opened or made; check the path, the rights of file and folder, and \

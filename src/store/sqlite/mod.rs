@@ -195,7 +195,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`StoreError::InvalidConfig`] if it is closed already; [`SqliteFaultKind::Replaced`] if its last writes went
-    /// into files that are no longer there.
+    /// into files that are no longer there; [`SqliteFaultKind::LogLeft`] if it is closed but its log still holds writes.
     pub async fn close(&self) -> StoreResult<()> {
         self.shared.writer.close().await
     }

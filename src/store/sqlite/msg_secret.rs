@@ -15,8 +15,8 @@ use wacore::store::error::Result as StoreResult;
 use wacore::store::traits::{MessageSecret, MsgSecretEntry, MsgSecretStore};
 use zeroize::Zeroizing;
 
+use super::SqliteStore;
 use super::key::{pack, unpack};
-use super::{MANY, SqliteStore};
 use held::{Held, first_deadline, merge};
 
 const PUT: &str = "INSERT INTO msg_secrets
@@ -258,40 +258,51 @@ fn same(last: &Secret<'_>, chat: &str, message_id: &str) -> bool {
     std::ptr::eq(last.chat, chat) && std::ptr::eq(last.message_id, message_id)
 }
 
-/// Removes what expired by `cutoff`, and says how many secrets went.
-fn sweep(connection: &Connection, account: i32, cutoff: i64) -> rusqlite::Result<u32> {
-    let mut due = connection.prepare_cached(
-        "SELECT place, place_end, senders FROM msg_secrets
-         WHERE account = ?1 AND first_deadline <> 0 AND first_deadline <= ?2",
-    )?;
-    let mut rows = due.query(params![account, cutoff])?;
-    let mut changes = Vec::new();
-    let mut gone = 0;
-    while let Some(row) = rows.next()? {
+/// Rows that are looked at in one transaction where expired secrets go.
+const SWEPT: usize = 1000;
+
+/// Where there are secrets that expired by `cutoff`.
+fn due(connection: &Connection, account: i32, cutoff: i64) -> rusqlite::Result<Vec<Place>> {
+    connection
+        .prepare_cached(
+            "SELECT place, place_end FROM msg_secrets
+             WHERE account = ?1 AND first_deadline <> 0 AND first_deadline <= ?2",
+        )?
+        .query_map(params![account, cutoff], |row| {
+            Ok([row.get(0)?, row.get(1)?])
+        })?
+        .collect()
+}
+
+/// Removes what expired by `cutoff` at these places, and says how many secrets went.
+fn sweep(connection: &Connection, places: &[Place], cutoff: i64) -> rusqlite::Result<usize> {
+    let mut get = connection.prepare_cached(GET)?;
+    let mut remove =
+        connection.prepare_cached("DELETE FROM msg_secrets WHERE place = ?1 AND place_end = ?2")?;
+    let mut change = connection.prepare_cached(CHANGE)?;
+    let (mut gone, mut left) = (0, Vec::new());
+    for place in places {
+        let found: Option<Vec<u8>> = get.query_row(*place, |row| row.get(0)).optional()?;
+        let Some(bytes) = found else { continue };
         // One that is damaged stays, and keeps no other one from going.
-        let Some(mut held) = held::read(row.get_ref(2)?.as_blob()?) else {
+        let Some(mut held) = held::read(&bytes) else {
             note_damaged();
             continue;
         };
         let before = held.len();
         held.retain(|held| !held.expired(cutoff));
+        if held.len() == before {
+            continue;
+        }
         gone += before - held.len();
-        let mut left = Vec::new();
-        held::write(&held, &mut left);
-        changes.push((row.get(0)?, row.get(1)?, left, first_deadline(&held)));
-    }
-    let mut remove =
-        connection.prepare_cached("DELETE FROM msg_secrets WHERE place = ?1 AND place_end = ?2")?;
-    let mut change = connection.prepare_cached(CHANGE)?;
-    for (place, end, left, deadline) in changes {
-        let place: Place = [place, end];
-        if left.is_empty() {
-            remove.execute(place)?;
+        if held.is_empty() {
+            remove.execute(*place)?;
         } else {
-            change.execute(params![place[0], place[1], left, deadline])?;
+            held::write(&held, &mut left);
+            change.execute(params![place[0], place[1], left, first_deadline(&held)])?;
         }
     }
-    Ok(u32::try_from(gone).unwrap_or(u32::MAX))
+    Ok(gone)
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -359,9 +370,19 @@ impl MsgSecretStore for SqliteStore {
 
     async fn delete_expired_msg_secrets(&self, cutoff_timestamp: i64) -> StoreResult<u32> {
         let account = self.account;
-        self.write(MANY, move |connection| {
-            sweep(connection, account, cutoff_timestamp)
-        })
-        .await
+        // All are looked at, for there is no index by deadline: beside those who write.
+        let places = self
+            .read_many(move |connection| due(connection, account, cutoff_timestamp))
+            .await?;
+        let mut gone = 0;
+        for some in places.chunks(SWEPT) {
+            let some = some.to_vec();
+            gone += self
+                .write(some.len(), move |connection| {
+                    sweep(connection, &some, cutoff_timestamp)
+                })
+                .await?;
+        }
+        Ok(u32::try_from(gone).unwrap_or(u32::MAX))
     }
 }

@@ -83,7 +83,7 @@ struct Queue {
     anew: bool,
     closed: bool,
     /// Who waits for the end.
-    closers: Vec<oneshot::Sender<()>>,
+    closers: Vec<oneshot::Sender<bool>>,
 }
 
 /// If the thread ends by a panic, the store is closed: nobody may wait for a write that nobody makes.
@@ -213,10 +213,14 @@ impl Writer {
             queue.closed = true;
             queue.closers.push(closer);
         }
-        // It can't end without an answer; if it did, nothing that was acknowledged is lost.
-        let _ = end.await;
+        // It ends without an answer only by a panic; nothing that was acknowledged is lost.
+        let folded = end.await.unwrap_or(false);
         let files = self.shared.files.as_ref();
-        files.map_or(Ok(()), |files| files.check())
+        files.map_or(Ok(()), |files| files.check())?;
+        if !folded {
+            return Err(StoreError::Database(Box::new(SqliteFault::LOG_LEFT)));
+        }
+        Ok(())
     }
 
     pub(super) fn page_count(&self) -> Option<u64> {
@@ -240,11 +244,11 @@ fn start(shared: &Arc<Shared>, queue: &mut Queue) -> Result<(), StoreError> {
     let started = std::thread::Builder::new()
         .name("sealed-store-writer".into())
         .spawn(move || {
-            let closers = thread.run();
+            let (closers, folded) = thread.run();
             // First, so that whoever waited for the end and drops the store closes its file.
             drop(thread);
             for closer in closers {
-                let _ = closer.send(());
+                let _ = closer.send(folded);
             }
         });
     match started {
@@ -342,8 +346,9 @@ impl Shared {
         }
     }
 
-    /// The thread: until the store is closed and nothing waits. Who waits for that is told by the caller.
-    fn run(self: &Arc<Self>) -> Vec<oneshot::Sender<()>> {
+    /// The thread: until the store is closed and nothing waits. Who waits for that is told by the caller, and whether
+    /// the log was folded in.
+    fn run(self: &Arc<Self>) -> (Vec<oneshot::Sender<bool>>, bool) {
         let _ended = Ended(self);
         loop {
             let mut queue = lock(&self.queue);
@@ -354,11 +359,12 @@ impl Shared {
                     .unwrap_or_else(PoisonError::into_inner);
             }
             if queue.jobs.is_empty() && queue.closed {
-                queue.running = false;
-                let closers = std::mem::take(&mut queue.closers);
                 drop(queue);
-                self.checkpoint("TRUNCATE");
-                return closers;
+                let folded = self.checkpoint("TRUNCATE");
+                // Whoever closed it meanwhile is told too.
+                let mut queue = lock(&self.queue);
+                queue.running = false;
+                return (std::mem::take(&mut queue.closers), folded);
             }
             let count = queue.jobs.len().min(SHARED);
             let jobs: Vec<_> = queue.jobs.drain(..count).collect();
@@ -436,24 +442,26 @@ impl Shared {
         }
     }
 
-    /// Folds the log into the database. Readers may keep it from folding everything in, and opening the file
-    /// may fail: the next one does it then.
-    fn checkpoint(&self, how: &str) {
+    /// Folds the log into the database, and says whether it was. Readers may keep it from folding everything in, and
+    /// opening the file may fail: the next one does it then.
+    fn checkpoint(&self, how: &str) -> bool {
         let Some(files) = &self.files else {
-            return;
+            return true;
         };
         let mut kept = lock(&self.checkpoints);
         if kept.is_none() {
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             *kept = Connection::open_with_flags(files.path(), flags).ok();
         }
-        if let Some(connection) = &*kept {
-            if files.check_new(connection).is_err() {
-                return;
-            }
-            let sql = format!("PRAGMA wal_checkpoint({how})");
-            let _ = connection.query_row(&sql, [], |_| Ok(()));
+        let Some(connection) = &*kept else {
+            return false;
+        };
+        if files.check_new(connection).is_err() {
+            return false;
         }
+        let sql = format!("PRAGMA wal_checkpoint({how})");
+        let stopped = connection.query_row(&sql, [], |row| row.get(0));
+        matches!(stopped, Ok(0))
     }
 }
 
