@@ -483,3 +483,40 @@ fn the_futures_are_send() {
     sent(&decrypt("x", &*key, DecryptOptions::new(), &()));
     sent(&check("x", &*key, CheckOptions::new(), &()));
 }
+
+/// What a file says of its own tables is SQL that comes from outside: what is appended there must not run, let alone copy
+/// everything that is written from then on to a file of somebody's choice.
+#[tokio::test]
+async fn what_a_schema_says_besides_its_tables_does_not_run() {
+    for upstream in [true, false] {
+        for statement in [
+            "ATTACH 'EVIL' AS evil; CREATE TABLE evil.copied (address, record); \
+             CREATE TEMP TRIGGER copying AFTER INSERT ON sessions BEGIN \
+             INSERT INTO copied VALUES (new.address, new.record); END",
+            "DELETE FROM sessions",
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("w.db");
+            plain::small(&path, upstream).await;
+            let evil = folder.path().join("evil.db");
+            let statement = statement.replace("EVIL", evil.to_str().unwrap());
+            let file = Connection::open(&path).unwrap();
+            file.execute_batch("PRAGMA writable_schema = ON").unwrap();
+            let changed = file.execute(
+                "UPDATE sqlite_schema SET sql = sql || '; ' || ?1 WHERE type = 'table' AND name = 'sessions'",
+                [&statement],
+            );
+            assert_eq!(changed.unwrap(), 1);
+            drop(file);
+            // Refused, or sealed without it.
+            let tried = try_encrypt(&path).await;
+            println!("{upstream}: {tried:?}");
+            assert!(!evil.exists(), "it ran");
+            assert!(!folder.path().join("w.db.sealed-store-work").exists());
+            if tried.is_ok() {
+                let report = check(&path, &common::raw_key(), CheckOptions::new(), &()).await;
+                assert!(report.unwrap().is_sound());
+            }
+        }
+    }
+}

@@ -9,7 +9,10 @@ use std::sync::Arc;
 use common::samples::{Sample, TABLES};
 use common::support::{bytes_of, raw, split};
 use rusqlite::{Connection, OpenFlags};
-use sealed_store::lifecycle::{LifecycleErrorKind, Shred, ShredOptions, shred};
+use sealed_store::lifecycle::{
+    CheckOptions, DecryptOptions, LifecycleErrorKind, ReencryptOptions, Shred, ShredOptions, check,
+    decrypt, reencrypt, shred,
+};
 use sealed_store::store::sqlite::SqliteStore;
 use sealed_store::{Keyring, SealError, SealedBackend, SqliteKeyring, Table};
 use wacore::store::traits::DeviceStore;
@@ -139,6 +142,55 @@ async fn a_shredded_table_is_gone_and_the_others_stay() {
                 assert_eq!(found.unwrap(), Some(sample.expected()), "{sample:?}");
             }
         }
+    }
+}
+
+/// What nobody can read keeps nobody from the rest: new keys, a check, and the way back go on without it.
+#[tokio::test]
+async fn what_is_left_after_a_shred_is_used_as_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.db");
+    fill(&path).await;
+    let what = Shred::Account("2".into());
+    shred(&path, &raw(1), &what, ShredOptions::new(), &())
+        .await
+        .unwrap();
+    let what = Shred::Tables(vec![Table::MsgSecret]);
+    shred(&path, &raw(1), &what, ShredOptions::new(), &())
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        // Twice: the second time the table has a new key, and its rows are still of the old one.
+        let done = reencrypt(&path, &raw(1), ReencryptOptions::new(), &())
+            .await
+            .unwrap();
+        assert!(done.resealed > 40 && done.retained == 0, "{done:?}");
+        let report = check(&path, &raw(1), CheckOptions::new(), &())
+            .await
+            .unwrap();
+        assert!(report.is_sound() && report.shredded > 50, "{report:?}");
+    }
+    let store = open(&path, 1).await.unwrap();
+    for sample in samples(1) {
+        let found = sample.get(&store).await;
+        if sample.table == Table::MsgSecret {
+            let error = found.unwrap_err();
+            let ours = SealError::of(&error);
+            assert!(matches!(ours, Some(SealError::Shredded)), "{error:?}");
+        } else {
+            assert_eq!(found.unwrap(), Some(sample.expected()), "{sample:?}");
+        }
+    }
+    store.inner().close().await.unwrap();
+    drop(store);
+    let done = decrypt(&path, &raw(1), DecryptOptions::new(), &())
+        .await
+        .unwrap();
+    assert!(done.left_out > 50, "{done:?}");
+    let plain = SqliteStore::open(&path).await.unwrap();
+    for sample in samples(1).filter(|sample| sample.table != Table::MsgSecret) {
+        let found = sample.get(&plain).await.unwrap();
+        assert_eq!(found, Some(sample.expected()), "{sample:?}");
     }
 }
 

@@ -12,7 +12,9 @@ use child::{Child, hear, job, say};
 use common::support::dropped_after;
 use sealed_store::RawKey;
 use sealed_store::secrecy::SecretBox;
-use sealed_store::store::sqlite::{SqliteOptions, SqliteStore, Synchronous};
+use sealed_store::store::sqlite::{
+    SqliteFault, SqliteFaultKind, SqliteOptions, SqliteStore, Synchronous,
+};
 use wacore::store::traits::{Backend, DeviceStore, MsgSecretEntry, MsgSecretStore, SignalStore};
 
 fn secret(batch: u32, number: u32) -> MsgSecretEntry {
@@ -279,6 +281,31 @@ fn writing() {
         }
         say("done");
     });
+}
+
+/// Whoever closes a store and copies its file must not leave acknowledged writes behind unnoticed.
+#[tokio::test]
+async fn a_close_says_that_the_log_still_holds_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    store.create().await.unwrap();
+    let reader = rusqlite::Connection::open(&path).unwrap();
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM sessions")
+        .unwrap();
+    store.put_session("a@b", b"kept").await.unwrap();
+    let error = store.close().await.unwrap_err();
+    let fault = SqliteFault::of(&error).unwrap();
+    assert_eq!(fault.kind(), SqliteFaultKind::LogLeft);
+    assert!(store.put_session("a@b", b"late").await.is_err());
+    drop((store, reader));
+    let store = SqliteStore::open(&path).await.unwrap();
+    assert_eq!(
+        store.get_session("a@b").await.unwrap().unwrap(),
+        b"kept"[..]
+    );
+    store.close().await.unwrap();
 }
 
 /// The log must not grow for ever under writes that never pause: its pages are folded in, and it begins anew.

@@ -271,7 +271,11 @@ impl Hands {
         let mut left = false;
         for unit in units {
             let under =
-                self.with(|sealer| opened::sealed_under(sealer, &unit.row, unit.second.as_ref()))?;
+                self.with(|sealer| opened::sealed_under(sealer, &unit.row, unit.second.as_ref()));
+            let under = match under {
+                Err(SealError::Shredded) => continue,
+                other => other?,
+            };
             left |= under.is_some_and(|under| doomed.contains(&under));
         }
         Ok(Proved { seen, left, next })

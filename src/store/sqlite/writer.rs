@@ -4,6 +4,7 @@
 //! A write that was acknowledged is committed. One whose future is dropped is made whole or not at all: a
 //! queued write belongs to the thread, and one on the caller's thread has no await in it.
 
+mod fold;
 mod job;
 
 use std::collections::VecDeque;
@@ -11,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_channel::oneshot;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode};
 use wacore::store::error::StoreError;
 
 use super::error::{SqliteFault, SqliteFaultKind, database, is_contention, unfit};
@@ -440,28 +441,6 @@ impl Shared {
             };
             job.finish(lost);
         }
-    }
-
-    /// Folds the log into the database, and says whether it was. Readers may keep it from folding everything in, and
-    /// opening the file may fail: the next one does it then.
-    fn checkpoint(&self, how: &str) -> bool {
-        let Some(files) = &self.files else {
-            return true;
-        };
-        let mut kept = lock(&self.checkpoints);
-        if kept.is_none() {
-            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            *kept = Connection::open_with_flags(files.path(), flags).ok();
-        }
-        let Some(connection) = &*kept else {
-            return false;
-        };
-        if files.check_new(connection).is_err() {
-            return false;
-        }
-        let sql = format!("PRAGMA wal_checkpoint({how})");
-        let stopped = connection.query_row(&sql, [], |row| row.get(0));
-        matches!(stopped, Ok(0))
     }
 }
 
