@@ -73,3 +73,19 @@ async fn memory_holds_the_contract_plain_and_sealed() {
         whole(&failures);
     }
 }
+
+/// What an application awaits in a task that moves between threads must be able to.
+#[test]
+fn futures_can_be_spawned() {
+    fn spawnable<F: Future + Send>(_: F) {}
+    let key = common::raw_key();
+    spawnable(sealed_store::open("w.db", &key));
+    let options = sealed_store::lifecycle::ReencryptOptions::new();
+    spawnable(sealed_store::lifecycle::reencrypt(
+        "w.db",
+        &key,
+        options,
+        &(),
+    ));
+    spawnable(SqliteStore::open("w.db"));
+}

@@ -235,21 +235,9 @@ impl Task<'_> {
             place::restart(&mut resealing);
         }
         // Again and again: they stay, as where somebody has the keyring open.
-        let left = self.doomed(&resealing).await?;
+        let left = doomed(&self.account, &resealing).await?;
         self.summary.retained += left.len() as u64;
         Ok(())
-    }
-
-    /// The old generations of the tables that are resealed.
-    async fn doomed(&self, resealing: &Resealing) -> Result<Vec<Generation>> {
-        let mut doomed = self.account.old_generations().await?;
-        doomed.retain(|(table, generation)| {
-            resealing
-                .targets
-                .iter()
-                .any(|target| target.table == *table && *generation < target.generation)
-        });
-        Ok(doomed)
     }
 
     /// Reseals what is under an older key, from where it was left.
@@ -302,7 +290,7 @@ impl Task<'_> {
 
     /// Destroys the older keys, if nobody else has the keyring open. `false` if rows are under them again.
     async fn destroy(&mut self, resealing: &Resealing) -> Result<bool> {
-        let doomed = self.doomed(resealing).await?;
+        let doomed = doomed(&self.account, resealing).await?;
         let account = self.account.clone();
         let mut failed = None;
         let outcome = account
@@ -401,6 +389,18 @@ impl Task<'_> {
         self.hands = Some(hands);
         result
     }
+}
+
+/// The old generations of the tables that are resealed.
+async fn doomed(account: &Account, resealing: &Resealing) -> Result<Vec<Generation>> {
+    let mut doomed = account.old_generations().await?;
+    doomed.retain(|(table, generation)| {
+        resealing
+            .targets
+            .iter()
+            .any(|target| target.table == *table && *generation < target.generation)
+    });
+    Ok(doomed)
 }
 
 /// The thread that had the connection did not come back.
