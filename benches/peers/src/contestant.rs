@@ -47,8 +47,10 @@ impl Contestant {
     ];
 
     /// Those of the growth to a million rows.
-    pub const GROWTH: [Self; 4] = [
+    pub const GROWTH: [Self; 6] = [
         Self::Upstream,
+        Self::Sqlcipher,
+        Self::SealedUpstream,
         Self::OursPlain,
         Self::OursKeyedAlike,
         Self::OursSealed,

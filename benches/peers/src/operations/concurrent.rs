@@ -1,8 +1,10 @@
 //! Many tasks at once on one store.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::stage::{Turn, same};
@@ -54,6 +56,46 @@ pub async fn write_sessions(turn: Turn) -> Result<Measure> {
     if alone {
         same(read, last_record)?;
     } else {
+        ensure!(read.is_some(), "a session is not there");
+    }
+    Ok(measure)
+}
+
+/// Each call is a task, which writes its rows in one batch.
+pub async fn write_batches(turn: Turn) -> Result<Measure> {
+    let store = turn.stage.store().await?;
+    let all = turn.stage.mix.sessions;
+    let work: Vec<Vec<(Arc<str>, Bytes)>> = turn
+        .calls()
+        .map(|n| {
+            let numbers = turn.rows(n);
+            numbers
+                .map(|n| (address(pick(n, all)).into(), session(n).into()))
+                .collect()
+        })
+        .collect();
+    let last: Vec<Arc<str>> = work
+        .last()
+        .into_iter()
+        .flatten()
+        .map(|(address, _)| Arc::clone(address))
+        .collect();
+    let mut tasks = JoinSet::new();
+    let clock = turn.clock();
+    let begin = Instant::now();
+    for batch in work {
+        let store = store.clone();
+        tasks.spawn(async move {
+            store.put_sessions_batch(&batch).await?;
+            anyhow::Ok(())
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    let measure = clock.stop(begin.elapsed()).await;
+    for address in last {
+        let read = store.get_session(&address).await?;
         ensure!(read.is_some(), "a session is not there");
     }
     Ok(measure)

@@ -224,6 +224,15 @@ pub static TABLE: &[Operation] = &[
     .targets_instead(&[Target::at_least(4.0, Upstream)]),
     operation!(
         Concurrent,
+        "write_64_batches",
+        "64 tasks: put_sessions_batch of 64, 400 to 2,000 B",
+        Count(64, 64),
+        Count(64, 4),
+        concurrent::write_batches
+    )
+    .targets_instead(&[]),
+    operation!(
+        Concurrent,
         "read_64",
         "64 tasks: get_session",
         Count(64, 64),
