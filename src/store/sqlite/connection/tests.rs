@@ -54,3 +54,41 @@ fn a_file_of_a_newer_version_stays_as_it_is() {
     assert!(migrate(&connection, &[FIRST]).is_err());
     assert_eq!(version(&connection).unwrap(), 2);
 }
+
+fn pragma(connection: &Connection, name: &str) -> i64 {
+    connection
+        .pragma_query_value(None, name, |row| row.get(0))
+        .unwrap()
+}
+
+/// What an option says is what SQLite is told, on the connection that writes and on those that read.
+#[test]
+fn every_option_reaches_every_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SqliteOptions::new()
+        .synchronous(Synchronous::Full)
+        .cache_size(777)
+        .temp_store(TempStore::File)
+        .foreign_keys(false);
+    for (number, options, expected) in [
+        (0, SqliteOptions::new(), [1, -2048, 2, 1]),
+        (1, options, [2, -777, 1, 0]),
+    ] {
+        let path = folder.path().join(format!("{number}.db"));
+        let writer = open_writer(&Location::File(path.clone()), &options).unwrap();
+        let reader = Connection::open(&path).unwrap();
+        configure_reader(&reader, &options).unwrap();
+        for connection in [&writer, &reader] {
+            let names = ["synchronous", "cache_size", "temp_store", "foreign_keys"];
+            assert_eq!(names.map(|name| pragma(connection, name)), expected);
+            let mode: String = connection
+                .pragma_query_value(None, "journal_mode", |row| row.get(0))
+                .unwrap();
+            assert_eq!(mode, "wal");
+        }
+        assert_eq!(
+            (pragma(&writer, "query_only"), pragma(&reader, "query_only")),
+            (0, 1)
+        );
+    }
+}
