@@ -1,5 +1,6 @@
 //! A keyring in an SQLite file: the data file itself, or a file of its own.
 
+mod fault;
 mod schema;
 mod whole;
 
@@ -16,10 +17,10 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, pa
 use super::{
     KeyringStore, LockGuard, LockMode, MAX_DOCUMENT, Occupied, Revision, StoreFault, StoreFaultKind,
 };
-use crate::error::Opaque;
 use crate::private_file;
 use crate::store::sqlite::{SqliteStore, WeakStore, has_long_log};
 use crate::thread::off_thread;
+use fault::{failed, io, is_contention};
 use schema::{has_keyring, migrate};
 pub(crate) use whole::documents_of;
 
@@ -405,14 +406,6 @@ fn set_up(mut connection: Connection) -> Result<Connection, StoreFault> {
     Ok(connection)
 }
 
-/// Whether another connection is in the way, and waiting for it can help.
-fn is_contention(fault: &StoreFault) -> bool {
-    std::error::Error::source(fault)
-        .and_then(|source| source.downcast_ref::<Opaque>())
-        .and_then(|hidden| hidden.reveal().downcast_ref())
-        .is_some_and(crate::store::sqlite::is_contention)
-}
-
 /// A document, from a file that holds a keyring.
 fn document(connection: &Connection, name: &str) -> Result<Found, StoreFault> {
     // A planted document of a gigabyte is not read into memory: it is refused for its length alone.
@@ -479,37 +472,6 @@ fn exists(path: &Path) -> Result<bool, StoreFault> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(io(error)),
     }
-}
-
-fn io(error: std::io::Error) -> StoreFault {
-    StoreFault::new(
-        StoreFaultKind::Io,
-        "the keyring's file or folder can not be used; check its path, rights and free space",
-    )
-    .with_source(error)
-}
-
-fn failed(error: rusqlite::Error) -> StoreFault {
-    let of_another_type = matches!(
-        error,
-        rusqlite::Error::InvalidColumnType(..)
-            | rusqlite::Error::IntegralValueOutOfRange(..)
-            | rusqlite::Error::FromSqlConversionFailure(..)
-    );
-    let kind = match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
-            StoreFaultKind::Corrupt
-        }
-        None if of_another_type => StoreFaultKind::Corrupt,
-        _ => StoreFaultKind::Io,
-    };
-    let advice = match kind {
-        StoreFaultKind::Corrupt => {
-            "the keyring's file is no SQLite database, or a damaged one; check the path or restore a backup"
-        }
-        _ => "SQLite could not read or write the keyring's file; check its rights and free space",
-    };
-    StoreFault::new(kind, advice).with_source(error)
 }
 
 impl fmt::Debug for SqliteKeyring {
