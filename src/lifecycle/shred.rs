@@ -69,8 +69,10 @@ pub struct ShredSummary {
 /// Destroys keys of the sealed store at `path`, and then tries every row that they sealed: none may open. The rows
 /// themselves stay.
 ///
-/// Nobody else may have the keyring open. What was destroyed is gone from the keyring's file, free pages and log included, and
-/// no backup of the *store* opens any more; a backup of the *keyring* from before does, together with a secret that
+/// Nobody else may have the keyring open. What was destroyed is gone from the keyring's file, free pages and log included,
+/// unless somebody reads the file just then (a `check`, any SQLite program): then the old document stays in the log until the next
+/// change or close, which is warned about through `tracing`. Of a rollback journal that SQLite removes, the disk keeps what it keeps. No
+/// backup of the *store* opens any more; a backup of the *keyring* from before does, together with a secret that
 /// opened it then: destroy those too. A shredded table can be used again after
 /// [`Account::rotate_data_keys`]; a shredded account can't.
 ///
