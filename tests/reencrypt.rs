@@ -10,12 +10,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use child::{Child, hear, job, say};
+use child::{Child, hear, job, say, stand_still_at};
 use common::samples::{Sample, TABLES};
 use common::support::{raw, split};
 use rusqlite::{Connection, OpenFlags};
 use sealed_store::lifecycle::{
-    CheckOptions, LifecycleErrorKind, Phase, Progress, ReencryptOptions, check, on_step, reencrypt,
+    CheckOptions, LifecycleErrorKind, Phase, Progress, ReencryptOptions, check, reencrypt,
 };
 use sealed_store::{RawKey, Table};
 use serde_json::Value;
@@ -344,15 +344,7 @@ fn copy(from: &Path, to: &Path) {
 fn killed() {
     let Some(job) = job() else { return };
     let at: u64 = job[1].parse().unwrap();
-    let steps = AtomicU64::new(0);
-    on_step(move |name| {
-        if steps.fetch_add(1, Ordering::Relaxed) == at {
-            say(name);
-            loop {
-                std::thread::park();
-            }
-        }
-    });
+    stand_still_at(at);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();

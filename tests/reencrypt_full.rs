@@ -7,14 +7,13 @@ mod common;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use child::{Child, job, say};
+use child::{Child, job, say, stand_still_at};
 use common::samples::{Sample, TABLES};
 use common::support::{passphrase, raw};
 use rusqlite::{Connection, OpenFlags};
 use sealed_store::lifecycle::{
-    CheckOptions, FullOptions, LifecycleErrorKind, check, on_step, reencrypt_fully,
+    CheckOptions, FullOptions, LifecycleErrorKind, check, reencrypt_fully,
 };
 use sealed_store::store::sqlite::SqliteStore;
 use sealed_store::{KeyProvider, Keyring, SealError, SealedBackend, SqliteKeyring};
@@ -196,15 +195,7 @@ async fn a_kill_at_any_step_loses_nothing() {
 fn killed() {
     let Some(job) = job() else { return };
     let at: u64 = job[1].parse().unwrap();
-    let steps = AtomicU64::new(0);
-    on_step(move |name| {
-        if steps.fetch_add(1, Ordering::Relaxed) == at {
-            say(name);
-            loop {
-                std::thread::park();
-            }
-        }
-    });
+    stand_still_at(at);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();

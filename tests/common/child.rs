@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write};
 use std::process::{self, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What the helper is to do.
 const JOB: &str = "SEALED_STORE_TEST_JOB";
@@ -26,6 +27,19 @@ pub fn hear() -> String {
         .read_line(&mut line)
         .expect("the parent speaks");
     line.trim_end().to_owned()
+}
+
+/// In a child: says the name of this step of a task in `lifecycle`, and goes no further, so that it is killed there.
+pub fn stand_still_at(step: u64) {
+    let steps = AtomicU64::new(0);
+    sealed_store::lifecycle::on_step(move |name| {
+        if steps.fetch_add(1, Ordering::Relaxed) == step {
+            say(name);
+            loop {
+                std::thread::park();
+            }
+        }
+    });
 }
 
 /// A running child.
