@@ -1,4 +1,7 @@
-//! Blocking work beside any runtime, or none.
+//! Blocking work beside any runtime, or none, and turns for others on one.
+
+use std::future::poll_fn;
+use std::task::Poll;
 
 use futures_channel::oneshot;
 
@@ -24,6 +27,14 @@ pub(crate) async fn off_thread<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
+    start(name, work)?.await.ok()
+}
+
+/// Begins `work` on a plain thread; the result can be waited for. `None` if no thread could be started.
+pub(crate) fn start<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<oneshot::Receiver<T>> {
     let (sender, receiver) = oneshot::channel();
     std::thread::Builder::new()
         .name(name.into())
@@ -32,5 +43,19 @@ pub(crate) async fn off_thread<T: Send + 'static>(
             let _ = sender.send(work());
         })
         .ok()?;
-    receiver.await.ok()
+    Some(receiver)
+}
+
+/// Lets other tasks run, on any executor.
+pub(crate) async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

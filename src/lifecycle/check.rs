@@ -11,8 +11,9 @@ use super::documents::Documents;
 use super::error::LifecycleError;
 use super::opened::Opened;
 use super::progress::{Phase, Progress};
-use super::source::{self, Accounts};
+use super::source::{self, Accounts, Look, Said};
 use super::swap;
+use super::thread::{briefly, on_thread};
 use crate::error::{Fault, SealError};
 use crate::keyring::{AccountState, KeyringOptions};
 use crate::provider::KeyProvider;
@@ -197,7 +198,7 @@ const TOLD: usize = 10;
 /// (Where it is not, and was left with a write-ahead log by a program that was killed, SQLite makes its index
 /// file beside it.)
 ///
-/// The work is done on the thread that polls the future.
+/// The work is done on a thread of its own, and stops when the future is dropped.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -225,12 +226,45 @@ pub async fn check(
 ) -> Result<CheckReport> {
     let store = source::real(path.as_ref())?;
     progress.begin(Phase::Preparing, None);
-    let look = source::look_at(&store)?;
+    let (path, file) = (store.clone(), options.keyring_file.clone());
+    let looked = briefly(move || look(&path, file.as_deref())).await?;
+    let keyring = options.keyring.clone().open(looked.documents, provider);
+    let keyring = keyring.await?;
+    let accounts = source::accounts(&keyring, looked.canaries).await?;
+    let (look, layout) = (looked.look, looked.layout);
+    on_thread(progress, move |progress| {
+        let check = Check {
+            connection: &look.connection,
+            layout,
+            accounts: &accounts,
+            options: &options,
+            report: CheckReport::default(),
+            faults: BTreeMap::new(),
+            devices: Vec::new(),
+            met: 0,
+        };
+        let report = check.run(&store, progress)?;
+        look.end()?;
+        Ok(report)
+    })
+    .await
+}
+
+/// What is read of a store before its keyring is opened.
+struct Looked {
+    look: Look,
+    layout: Layout,
+    documents: Documents,
+    canaries: Vec<Said>,
+}
+
+fn look(store: &Path, keyring_file: Option<&Path>) -> Result<Looked> {
+    let look = source::look_at(store)?;
     let layout = source::layout(&look.connection)?;
     if !source::is_sealed(&look.connection, layout)? {
         return Err(LifecycleError::NotSealed);
     }
-    let documents = match &options.keyring_file {
+    let documents = match keyring_file {
         Some(file) => {
             let file = source::look_at(&source::real(file)?)?;
             let documents = Documents::read(&file.connection)?;
@@ -239,45 +273,12 @@ pub async fn check(
         }
         None => Documents::read(&look.connection)?,
     };
-    let documents = documents.ok_or_else(source::no_keyring)?;
-    let canaries = source::canaries(&look.connection, layout)?;
-    let keyring = options.keyring.clone().open(documents, provider).await?;
-    let accounts = source::accounts(&keyring, canaries).await?;
-
-    let connection = &look.connection;
-    let mut check = Check {
-        connection,
+    Ok(Looked {
+        documents: documents.ok_or_else(source::no_keyring)?,
+        canaries: source::canaries(&look.connection, layout)?,
+        look,
         layout,
-        accounts: &accounts,
-        options: &options,
-        report: CheckReport::default(),
-        faults: BTreeMap::new(),
-        devices: Vec::new(),
-        met: 0,
-    };
-    if swap::is_left_over(&store) {
-        check.note("", FaultKind::LeftOver, None);
-    }
-    for copy in source::copies_in_the_clear(&store)? {
-        check.note("", FaultKind::CopyInTheClear, Some(copy));
-    }
-    check.rows(progress)?;
-    check.accounts();
-    for stranger in rows::strangers(connection, layout)? {
-        check.note("", FaultKind::UnknownTable, Some(stranger));
-    }
-    match build::check_integrity(connection) {
-        Ok(()) => {}
-        Err(LifecycleError::Differs { .. }) => check.note("", FaultKind::Damaged, None),
-        Err(error) => return Err(error),
-    }
-    look.end()?;
-    let Check {
-        mut report, faults, ..
-    } = check;
-    report.accounts = accounts.by_number.len();
-    report.faults = faults.into_values().collect();
-    Ok(report)
+    })
 }
 
 struct Check<'a> {
@@ -294,6 +295,28 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
+    fn run(mut self, store: &Path, progress: &dyn Progress) -> Result<CheckReport> {
+        if swap::is_left_over(store) {
+            self.note("", FaultKind::LeftOver, None);
+        }
+        for copy in source::copies_in_the_clear(store)? {
+            self.note("", FaultKind::CopyInTheClear, Some(copy));
+        }
+        self.rows(progress)?;
+        self.accounts();
+        for stranger in rows::strangers(self.connection, self.layout)? {
+            self.note("", FaultKind::UnknownTable, Some(stranger));
+        }
+        match build::check_integrity(self.connection) {
+            Ok(()) => {}
+            Err(LifecycleError::Differs { .. }) => self.note("", FaultKind::Damaged, None),
+            Err(error) => return Err(error),
+        }
+        self.report.accounts = self.accounts.by_number.len();
+        self.report.faults = self.faults.into_values().collect();
+        Ok(self.report)
+    }
+
     fn note(&mut self, table: &'static str, kind: FaultKind, key: Option<String>) {
         let fault = self
             .faults

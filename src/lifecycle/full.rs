@@ -1,17 +1,18 @@
 //! Every key of a store new, in a new file: what ends an old passphrase, a removed slot or a leaked copy for good.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::build;
-use super::documents::Documents;
-use super::encrypt::{self, EncryptSummary, Job};
 use super::error::LifecycleError;
+use super::job::{self, Job};
 use super::progress::{Phase, Progress};
-use super::source::{self, Accounts};
+use super::source::{self, Accounts, Sealed};
 use super::step::step;
 use super::swap::{self, LeftOver, Task, Work};
+use super::thread::on_thread;
 use crate::error::SealError;
-use crate::keyring::store::{KeyringStore, LockMode, SqliteKeyring};
+use crate::keyring::store::SqliteKeyring;
 use crate::keyring::{AccountState, Keyring, KeyringOptions};
 use crate::provider::KeyProvider;
 use crate::rows;
@@ -89,103 +90,94 @@ pub async fn reencrypt_fully(
     };
     let store = source::real(path.as_ref())?;
     progress.begin(Phase::Preparing, None);
-    let held = source::take(&store, true)?;
-    if swap::recover(&store)? == LeftOver::Finished(Task::Reencrypt) {
+    let (path, keep) = (store.clone(), options.keep_old.clone());
+    let begun = on_thread(progress, move |progress| {
+        begin(&path, keep.as_deref(), progress)
+    });
+    let Some(sealed) = begun.await? else {
         return Ok(FullSummary {
             finished_earlier: true,
             ..FullSummary::default()
         });
-    }
-    swap::check_names(&store, options.keep_old.as_deref())?;
-    build::check_stopped(progress)?;
-    let documents = Documents::read(&held.connection)?.ok_or_else(source::no_keyring)?;
-    // Whoever has the keyring open has this too.
-    let alone = SqliteKeyring::at(&store)
-        .lock(LockMode::Exclusive)
-        .await
-        .map_err(SealError::from)?;
-    let canaries = source::canaries(&held.connection, held.layout)?;
-    let keyring = options.keyring.clone().open(documents, provider).await?;
-    let old = source::accounts(&keyring, canaries).await?;
-    if !old.unknown.is_empty() {
-        return Err(source::unknown_account());
-    }
-    if old.elsewhere && options.keep_old.is_none() {
-        return Err(LifecycleError::Invalid {
-            what: "the keyring has an account whose rows are not in this file, and its keys would be destroyed; keep the old file under another name",
-        });
-    }
+    };
+    let kept = options.keep_old.is_some();
+    let opened = sealed
+        .open(&store, options.keyring.clone(), provider, kept)
+        .await?;
     let mut dropped: Vec<String> = Vec::new();
-    for slot in keyring.slots().await? {
+    for slot in opened.keyring.slots().await? {
         if !slots.iter().any(|(label, _)| *label == slot.label) {
             dropped.push(slot.label);
         }
     }
     step("keyring");
 
-    let work = Work::begin(&store, Task::Reencrypt)?;
-    let new = work.new_file();
-    let target = build::fill(&new, false)?;
-    rows::copy_tables(&held.connection, &target)?;
-    step("tables");
+    let held = opened.held;
+    let (held, work, target) = on_thread(progress, move |_| {
+        let work = Work::begin(&store, Task::Reencrypt)?;
+        let target = build::fill(&work.new_file(), false)?;
+        rows::copy_tables(&held.connection, &target)?;
+        step("tables");
+        Ok((held, work, target))
+    })
+    .await?;
     let made = options
         .keyring
         .label(*label)
-        .create(SqliteKeyring::at(&new), *first)
+        .create(SqliteKeyring::at(work.new_file()), *first)
         .await?;
     for (label, provider) in others {
         made.add_slot(label, *provider).await?;
     }
-    let accounts = accounts_again(&made, &old).await?;
+    let accounts = accounts_again(&made, &opened.accounts).await?;
     step("new keyring");
-    let mut summary = EncryptSummary::default();
     let job = Job {
-        source: &held.connection,
-        from: held.layout,
-        old: Some(&old),
-        target: &target,
+        target,
+        work,
         to: held.layout,
-        accounts: &accounts,
-        progress,
+        source: held,
+        old: Some(opened.accounts),
+        new: Some(accounts),
+        template: None,
     };
-    let written = job.load(&mut summary)?;
-    progress.begin(Phase::Indexing, None);
-    rows::copy_indexes(&held.connection, &target)?;
-    step("indexed");
-    job.compare(&written)?;
-    build::check_integrity(&target)?;
-    step("compared");
-
-    progress.begin(Phase::Finishing, None);
-    target.close().map_err(|(_, error)| error)?;
-    drop((accounts, old, made, keyring));
-    build::check_stopped(progress)?;
-    progress.begin(Phase::Destroying, None);
-    work.swap(held.connection, options.keep_old.as_deref())?;
-    drop(alone);
-    Ok(FullSummary {
+    let loaded = on_thread(progress, move |progress| job.run(progress)).await?;
+    drop((made, opened.keyring));
+    let summary = FullSummary {
         finished_earlier: false,
-        rows: summary.rows(),
-        left_out: summary.left_out,
+        rows: loaded.tables.iter().map(|table| table.rows).sum(),
+        left_out: loaded.left_out,
         dropped,
-        kept: options.keep_old.is_some(),
+        kept,
+    };
+    on_thread(progress, move |progress| {
+        loaded.swap(options.keep_old.as_deref(), progress)
     })
+    .await?;
+    drop(opened.alone);
+    Ok(summary)
+}
+
+/// `None` if an earlier run had made all keys new, and was cut short before it had destroyed the old file: that is done now.
+fn begin(store: &Path, keep: Option<&Path>, progress: &dyn Progress) -> Result<Option<Sealed>> {
+    let held = source::take(store, true)?;
+    if swap::recover(store)? == LeftOver::Finished(Task::Reencrypt) {
+        return Ok(None);
+    }
+    swap::check_names(store, keep)?;
+    build::check_stopped(progress)?;
+    Sealed::read(held).map(Some)
 }
 
 /// An account of the new keyring for each of the old one's, of the same name and in the same state. Of those that are
 /// shredded there is nothing to go on with.
 async fn accounts_again(keyring: &Keyring, old: &Accounts) -> Result<Accounts> {
-    let mut again = Accounts {
-        by_number: std::collections::BTreeMap::new(),
-        unknown: Vec::new(),
-        elsewhere: false,
-    };
+    let mut again = BTreeMap::new();
     for (number, account) in &old.by_number {
         if account.state() == AccountState::Shredded {
             continue;
         }
-        let made = encrypt::make_account(keyring, account.name(), account.state()).await?;
-        again.by_number.insert(*number, made);
+        let made = job::make_account(keyring, account.name(), account.state()).await?;
+        again.insert(*number, made);
     }
-    Ok(again)
+    Ok(job::accounts(again))
 }

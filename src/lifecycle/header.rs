@@ -18,6 +18,7 @@ use std::path::Path;
 
 use super::error::LifecycleError;
 use super::info::look;
+use super::thread::briefly;
 use crate::error::SealError;
 use crate::keyring::document::{self, KEYRING, hex_array};
 use crate::keyring::header::{Documents, Unverified, verify};
@@ -289,9 +290,9 @@ pub async fn restore_header(
     provider: &dyn KeyProvider,
     options: RestoreOptions,
 ) -> Result<HeaderRestored, LifecycleError> {
-    let backup = read(from)?;
+    let (from, data) = (from.to_owned(), data.unwrap_or(keyring).to_owned());
     // Only the keyring's own file may be missing.
-    let mut owners = owners(data.unwrap_or(keyring))?;
+    let (backup, mut owners) = briefly(move || Ok((read(&from)?, owners(&data)?))).await?;
     let verified = verify(&backup.documents, provider).await?;
     let store = SqliteKeyring::at(keyring);
     let _alone = store

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::error::LifecycleError;
 use super::info::{self, Protection};
 use super::peek::Layout;
+use super::thread::briefly;
 use crate::error::SealError;
 use crate::keyring::KeyringOptions;
 use crate::keyring::store::SqliteKeyring;
@@ -69,7 +70,8 @@ pub async fn init(
     provider: &dyn KeyProvider,
     options: InitOptions,
 ) -> Result<Initialised, LifecycleError> {
-    check_new(path, keyring)?;
+    let files = (path.to_owned(), keyring.map(Path::to_owned));
+    briefly(move || check_new(&files.0, files.1.as_deref())).await?;
     let suite = options.suite.unwrap_or_else(Suite::for_this_machine);
     let mut keyring_options = KeyringOptions::new().seal(SealOptions::new().suite(suite));
     if let Some(label) = options.label {

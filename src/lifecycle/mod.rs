@@ -12,6 +12,7 @@ mod full;
 mod header;
 mod info;
 mod init;
+mod job;
 mod opened;
 mod peek;
 mod progress;
@@ -24,6 +25,7 @@ mod step;
 mod swap;
 #[cfg(test)]
 mod tests;
+mod thread;
 
 pub use benchmark::{Benchmark, SuiteSpeed, benchmark};
 pub use build::TableRows;

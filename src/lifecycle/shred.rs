@@ -2,18 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
+use rusqlite::Connection;
+
 use super::build::{self, Tally};
 use super::error::LifecycleError;
 use super::opened::{self, Opened};
 use super::progress::{Phase, Progress};
 use super::source::{self, Accounts};
 use super::step::step;
+use super::thread::{briefly, on_thread};
 use crate::error::SealError;
-use crate::keyring::store::SqliteKeyring;
+use crate::keyring::store::{SqliteKeyring, Swept};
 use crate::keyring::{Account, KeyState, Keyring, KeyringOptions};
 use crate::provider::KeyProvider;
 use crate::record::Table;
-use crate::rows::{Kind, Row};
+use crate::rows::{Kind, Layout, Row};
 
 type Result<T> = std::result::Result<T, LifecycleError>;
 
@@ -64,14 +67,19 @@ pub struct ShredSummary {
     pub keys: u64,
     /// Rows of the store that were tried afterwards, each with every key that is left, and did not open.
     pub rows: u64,
+    /// Whether the keyring's file was written anew, so that no free page of it holds a key that was erased. Not if that took
+    /// more room than the disk has, or somebody wrote to the file; pages that were freed by us were overwritten all the same.
+    pub vacuumed: bool,
+    /// Whether somebody reads the keyring's file (a `check`, any SQLite program), so that erased keys are left in its
+    /// write-ahead log: shred again when nobody does.
+    pub log_left: bool,
 }
 
 /// Destroys keys of the sealed store at `path`, and then tries every row that they sealed: none may open. The rows
 /// themselves stay.
 ///
-/// Nobody else may have the keyring open. What was destroyed is gone from the keyring's file, free pages and log included,
-/// unless somebody reads the file just then (a `check`, any SQLite program): then the old document stays in the log until the next
-/// change or close, which is warned about through `tracing`. Of a rollback journal that SQLite removes, the disk keeps what it keeps. No
+/// Nobody else may have the keyring open. Its file is written anew and its log folded in, so that what was destroyed is gone
+/// from both, unless the summary says otherwise. Of a rollback journal that SQLite removes, the disk keeps what it keeps. No
 /// backup of the *store* opens any more; a backup of the *keyring* from before does, together with a secret that
 /// opened it then: destroy those too. A shredded table can be used again after
 /// [`Account::rotate_data_keys`]; a shredded account can't.
@@ -88,13 +96,16 @@ pub async fn shred(
 ) -> Result<ShredSummary> {
     progress.begin(Phase::Preparing, None);
     let path = source::real(path.as_ref())?;
-    let look = source::look_at(&path)?;
-    let layout = source::layout(&look.connection)?;
-    if !source::is_sealed(&look.connection, layout)? {
-        return Err(LifecycleError::NotSealed);
-    }
-    let canaries = source::canaries(&look.connection, layout)?;
-    drop(look);
+    let looked = path.clone();
+    let (layout, canaries) = briefly(move || {
+        let look = source::look_at(&looked)?;
+        let layout = source::layout(&look.connection)?;
+        if !source::is_sealed(&look.connection, layout)? {
+            return Err(LifecycleError::NotSealed);
+        }
+        Ok((layout, source::canaries(&look.connection, layout)?))
+    })
+    .await?;
     let file = options.keyring_file.as_deref().unwrap_or(&path);
     let open = || {
         options
@@ -118,29 +129,60 @@ pub async fn shred(
 
     let doomed: Vec<[u8; 16]> = doomed.iter().map(Account::uid).collect();
     drop(keyring);
+    // Also if nothing was left to erase: an earlier run may have been cut short here.
+    let swept = SqliteKeyring::at(file).sweep().await;
+    let Swept { vacuumed, log_left } = swept.map_err(SealError::from)?;
+    (summary.vacuumed, summary.log_left) = (vacuumed, log_left);
+    step("swept");
     // With what the file has now, not with what is left in memory.
     let keyring = open().await?;
     erased(&keyring, &doomed, what).await?;
     let accounts = source::accounts(&keyring, canaries).await?;
-    let look = source::look_at(&path)?;
-    let total = build::total(&look.connection, layout)?;
+    let what = what.clone();
+    let rows = on_thread(progress, move |progress| {
+        let look = source::look_at(&path)?;
+        prove(
+            &look.connection,
+            layout,
+            &accounts,
+            &doomed,
+            &what,
+            progress,
+        )
+    });
+    summary.rows = rows.await?;
+    step("proved");
+    Ok(summary)
+}
+
+/// Tries every row that destroyed keys sealed, and counts them. None may open.
+fn prove(
+    connection: &Connection,
+    layout: Layout,
+    accounts: &Accounts,
+    doomed: &[[u8; 16]],
+    what: &Shred,
+    progress: &dyn Progress,
+) -> Result<u64> {
+    let mut tried = 0;
+    let total = build::total(connection, layout)?;
     let mut tally = Tally::begin(progress, Phase::Checking, Some(total))?;
     for kind in Kind::ALL {
-        build::pages(&look.connection, layout, kind, |found| {
+        build::pages(connection, layout, kind, |found| {
             let met = found.len();
             let mut of_doomed = Vec::with_capacity(met);
             for row in build::sealed_rows_of(layout, kind, found)? {
-                if is_of(&doomed, &accounts, &row) {
+                if is_of(doomed, accounts, &row) {
                     of_doomed.push(row);
                 }
             }
-            let units = build::units(&look.connection, layout, of_doomed)?;
-            build::open(&accounts, &units, |_, opened| {
+            let units = build::units(connection, layout, of_doomed)?;
+            build::open(accounts, &units, |_, opened| {
                 match opened {
                     Ok(Opened::Decoy) => {}
                     Ok(opened) if hidden(what, &opened) => return Err(LifecycleError::Unshredded),
                     Ok(_) => {}
-                    Err(SealError::Shredded) => summary.rows += 1,
+                    Err(SealError::Shredded) => tried += 1,
                     Err(SealError::NotOpen) => return Err(SealError::NotOpen.into()),
                     // Of no key that was destroyed: damaged, or in the clear.
                     Err(_) => {}
@@ -150,8 +192,7 @@ pub async fn shred(
             tally.add(met)
         })?;
     }
-    step("proved");
-    Ok(summary)
+    Ok(tried)
 }
 
 /// The accounts whose keys go.

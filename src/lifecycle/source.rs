@@ -12,11 +12,13 @@ use super::error::LifecycleError;
 use super::step::step;
 use super::swap::beside;
 use crate::error::SealError;
-use crate::keyring::{Account, AccountState, Keyring};
+use crate::keyring::store::{KeyringStore, LockGuard, LockMode, SqliteKeyring};
+use crate::keyring::{Account, AccountState, Keyring, KeyringOptions};
+use crate::provider::KeyProvider;
 use crate::record::Table;
 use crate::rows::{self, Body, Layout, Row, Store};
 use crate::sealed::rows::{CANARY_KEY, Canary};
-use crate::store::sqlite::{SqliteFault, is_contention, log_length};
+use crate::store::sqlite::{SqliteFault, log_length};
 
 type Result<T> = std::result::Result<T, LifecycleError>;
 
@@ -73,12 +75,22 @@ pub(super) struct Held {
 /// Takes the store, which must be sealed or must not be, and folds its write-ahead log in. One that is refused stays as
 /// it is.
 pub(super) fn take(path: &Path, sealed: bool) -> Result<Held> {
+    let began = Instant::now();
+    loop {
+        match try_take(path, sealed) {
+            Err(LifecycleError::InUse) if began.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
+            other => return other,
+        }
+    }
+}
+
+fn try_take(path: &Path, sealed: bool) -> Result<Held> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     if connection.is_readonly("main")? {
         return Err(LifecycleError::Sqlite(SqliteFault::READ_ONLY));
     }
-    connection.busy_timeout(std::time::Duration::ZERO)?;
+    connection.busy_timeout(Duration::ZERO)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "trusted_schema", false)?;
     let keep_log =
@@ -87,16 +99,8 @@ pub(super) fn take(path: &Path, sealed: bool) -> Result<Held> {
     check(&connection, sealed)?;
     keep_log(false)?;
     // Fails while any other connection, of this or another process, has the write-ahead log open, idle or not.
-    let began = Instant::now();
-    let mode: String = loop {
-        let tried = connection.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0));
-        match tried {
-            Err(error) if is_contention(&error) && began.elapsed() < PATIENCE => {
-                std::thread::sleep(PAUSE);
-            }
-            other => break other?,
-        }
-    };
+    let mode: String =
+        connection.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0))?;
     if mode != "delete" {
         return Err(LifecycleError::InUse);
     }
@@ -105,6 +109,65 @@ pub(super) fn take(path: &Path, sealed: bool) -> Result<Held> {
     let layout = check(&connection, sealed)?;
     step("held");
     Ok(Held { connection, layout })
+}
+
+/// A held store that is sealed, and holds its keyring, with what was read of it.
+pub(super) struct Sealed {
+    held: Held,
+    documents: Documents,
+    canaries: Vec<Said>,
+}
+
+/// Its keyring, open.
+pub(super) struct Unlocked {
+    pub(super) held: Held,
+    pub(super) keyring: Keyring,
+    pub(super) accounts: Accounts,
+    /// Whoever has the keyring open has this too.
+    pub(super) alone: LockGuard,
+}
+
+impl Sealed {
+    pub(super) fn read(held: Held) -> Result<Self> {
+        let documents = Documents::read(&held.connection)?.ok_or_else(no_keyring)?;
+        let canaries = canaries(&held.connection, held.layout)?;
+        Ok(Self {
+            held,
+            documents,
+            canaries,
+        })
+    }
+
+    /// Opens the keyring of the store at `path`, each of whose rows must be of an account of it. Unless the file is `kept`
+    /// its accounts must have no rows anywhere else.
+    pub(super) async fn open(
+        self,
+        path: &Path,
+        options: KeyringOptions,
+        provider: &dyn KeyProvider,
+        kept: bool,
+    ) -> Result<Unlocked> {
+        let alone = SqliteKeyring::at(path)
+            .lock(LockMode::Exclusive)
+            .await
+            .map_err(SealError::from)?;
+        let keyring = options.open(self.documents, provider).await?;
+        let accounts = accounts(&keyring, self.canaries).await?;
+        if !accounts.unknown.is_empty() {
+            return Err(unknown_account());
+        }
+        if accounts.elsewhere && !kept {
+            return Err(LifecycleError::Invalid {
+                what: "the keyring has an account whose rows are not in this file, and its keys would be destroyed; keep the old file under another name",
+            });
+        }
+        Ok(Unlocked {
+            held: self.held,
+            keyring,
+            accounts,
+            alone,
+        })
+    }
 }
 
 fn check(connection: &Connection, sealed: bool) -> Result<Layout> {

@@ -7,6 +7,7 @@ use super::error::LifecycleError;
 use super::info::{self, Info};
 use super::peek::{CanaryIds, Layout};
 use super::progress::{Phase, Progress};
+use super::thread::on_thread;
 use crate::error::SealError;
 use crate::keyring::{AccountInfo, AccountState, KeyState, Keyring, SlotInfo};
 use crate::provider::KdfCost;
@@ -184,25 +185,17 @@ pub async fn status(
     progress: &dyn Progress,
 ) -> Result<Status, LifecycleError> {
     progress.begin(Phase::Preparing, None);
-    let about = info::info(path, keyring_file)?;
     let slots = keyring.slots().await?;
-    let (peek, layout) = info::look(path)?;
-    progress.begin(Phase::Checking, None);
-    let mut rows: BTreeMap<i64, Vec<(String, u64)>> = BTreeMap::new();
-    let mut canaries = Vec::new();
-    if let Some(peek) = &peek {
-        canaries = peek.canaries(layout)?;
-        let counted = peek.rows(layout, |so_far| {
-            progress.rows(so_far);
-            if progress.stopped() {
-                return Err(LifecycleError::Stopped);
-            }
-            Ok(())
-        })?;
-        for (number, table, count) in counted {
-            rows.entry(number).or_default().push((table, count));
-        }
-    }
+    let (of_store, of_keyring) = (path.to_owned(), keyring_file.map(Path::to_owned));
+    let counted = on_thread(progress, move |progress| {
+        count(&of_store, of_keyring.as_deref(), progress)
+    });
+    let Counted {
+        about,
+        layout,
+        canaries,
+        rows,
+    } = counted.await?;
     let mut found = Vec::new();
     let mut accounts = Vec::new();
     for name in keyring.accounts().await? {
@@ -229,6 +222,45 @@ pub async fn status(
         accounts,
         warnings,
     })
+}
+
+/// What the store's file says of itself.
+struct Counted {
+    about: Info,
+    layout: Layout,
+    canaries: Vec<CanaryIds>,
+    /// By an account's number: its tables, and their rows.
+    rows: BTreeMap<i64, Vec<(String, u64)>>,
+}
+
+fn count(
+    path: &Path,
+    keyring_file: Option<&Path>,
+    progress: &dyn Progress,
+) -> Result<Counted, LifecycleError> {
+    let about = info::info(path, keyring_file)?;
+    let (peek, layout) = info::look(path)?;
+    progress.begin(Phase::Checking, None);
+    let mut counted = Counted {
+        about,
+        layout,
+        canaries: Vec::new(),
+        rows: BTreeMap::new(),
+    };
+    if let Some(peek) = &peek {
+        counted.canaries = peek.canaries(layout)?;
+        let rows = peek.rows(layout, |so_far| {
+            progress.rows(so_far);
+            if progress.stopped() {
+                return Err(LifecycleError::Stopped);
+            }
+            Ok(())
+        })?;
+        for (number, table, count) in rows {
+            counted.rows.entry(number).or_default().push((table, count));
+        }
+    }
+    Ok(counted)
 }
 
 fn account(

@@ -16,10 +16,8 @@ pub(crate) mod rows;
 mod signal;
 
 use std::fmt;
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Poll;
 
 use wacore::store::traits::Backend;
 
@@ -34,6 +32,7 @@ use crate::keyring::Account;
 use crate::options::{OnCorrupt, SealOptions};
 use crate::record::{NONCE_LEN, Nonce, Table};
 use crate::secret;
+use crate::thread::yield_now;
 
 /// How many records a batch works on before it lets other tasks of the runtime run: some tens of
 /// microseconds. Runtimes look at timers and sockets only every so many turns (tokio: 61), so a slice
@@ -326,20 +325,6 @@ pub(crate) fn nonces(count: usize) -> Result<Vec<Nonce>, SealError> {
     let mut nonces = vec![[0; NONCE_LEN]; count];
     secret::random(nonces.as_flattened_mut())?;
     Ok(nonces)
-}
-
-/// Lets other tasks run, on any executor.
-async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if yielded {
-            return Poll::Ready(());
-        }
-        yielded = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 impl<B: ?Sized> fmt::Debug for SealedBackend<B> {
