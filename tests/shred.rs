@@ -227,3 +227,51 @@ async fn everything_can_be_shredded_and_a_store_in_use_is_left_alone() {
         ));
     }
 }
+
+/// Whoever reads the file keeps its log, and with it the erased keys: that is said, and the next run is rid of them.
+#[tokio::test]
+async fn a_log_that_is_kept_by_a_reader_is_told_and_goes_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.db");
+    fill(&path).await;
+    let keys = wrapped(&path, 1, |_| true);
+    let reader = Connection::open(&path).unwrap();
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema;")
+        .unwrap();
+    let what = Shred::Account("1".into());
+    let shredded = async || {
+        shred(&path, &raw(1), &what, ShredOptions::new(), &())
+            .await
+            .unwrap()
+    };
+    let done = shredded().await;
+    assert!(done.log_left && done.keys > 0, "{done:?}");
+    assert!(found(&path, &keys) > 0, "nothing was kept");
+    drop(reader);
+    let again = shredded().await;
+    assert!(!again.log_left && again.vacuumed, "{again:?}");
+    assert_eq!((again.keys, again.rows), (0, done.rows));
+    assert_eq!(found(&path, &keys), 0);
+}
+
+/// What some other program left in free pages is gone too.
+#[tokio::test]
+async fn free_pages_are_swept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.db");
+    fill(&path).await;
+    let keys = wrapped(&path, 1, |_| true);
+    let other = Connection::open(&path).unwrap();
+    other
+        .execute_batch(
+            "PRAGMA secure_delete = OFF; CREATE TABLE copy AS SELECT * FROM sealed_store_keyring;
+             DROP TABLE copy;",
+        )
+        .unwrap();
+    other.close().unwrap();
+    let what = Shred::Account("1".into());
+    let done = shred(&path, &raw(1), &what, ShredOptions::new(), &()).await;
+    assert!(done.unwrap().vacuumed);
+    assert_eq!(found(&path, &keys), 0);
+}

@@ -76,12 +76,21 @@ impl Shred {
         };
         output.done(
             "shred",
-            json!({ "db": shown(db), "keys": done.keys, "rows": done.rows }),
+            json!({
+                "db": shown(db), "keys": done.keys, "rows": done.rows,
+                "vacuumed": done.vacuumed, "log_left": done.log_left,
+            }),
             &format!(
                 "Destroyed {} keys of {named}. {} rows were tried with what is left, and none opened.",
                 done.keys, done.rows
             ),
         )?;
+        if done.log_left {
+            output.note("Warning: somebody reads the keyring's file, and erased keys are left in its log: do this again when nobody does.");
+        }
+        if !done.vacuumed {
+            output.note("Warning: the keyring's file could not be written anew (is there room for it twice?): do this again when it can.");
+        }
         output.note("A backup of the keyring, or of its header, from before still opens them: destroy those too.");
         Ok(())
     }

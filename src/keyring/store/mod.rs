@@ -14,7 +14,7 @@ pub(crate) use backend::holds_rows;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteKeyring;
 #[cfg(feature = "sqlite")]
-pub(crate) use sqlite::documents_of;
+pub(crate) use sqlite::{Swept, documents_of};
 
 use crate::error::{Opaque, calm};
 

@@ -22,7 +22,7 @@ use crate::store::sqlite::{SqliteStore, WeakStore, has_long_log};
 use crate::thread::off_thread;
 use fault::{failed, io, is_contention};
 use schema::{has_keyring, migrate};
-pub(crate) use whole::documents_of;
+pub(crate) use whole::{Swept, documents_of};
 
 /// How long a connection waits for another writer of the same file.
 const WAIT: Duration = Duration::from_secs(10);
@@ -433,8 +433,8 @@ fn document(connection: &Connection, name: &str) -> Result<Found, StoreFault> {
         .transpose()
 }
 
-/// Folds the write-ahead log into the file, so that replaced documents do not linger there.
-fn fold_log(connection: &Connection) {
+/// Folds the write-ahead log into the file, so that replaced documents do not linger there. Says whether it could.
+fn fold_log(connection: &Connection) -> bool {
     // The write is durable: it is not kept waiting long for a reader.
     let folded = connection
         .busy_timeout(FOLD_WAIT)
@@ -453,6 +453,7 @@ fn fold_log(connection: &Connection) {
             "a reader kept the keyring's write-ahead log from being folded in; the replaced document may linger there"
         );
     }
+    folded
 }
 
 /// Where the file is, or will be, behind any links.

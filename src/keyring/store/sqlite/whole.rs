@@ -1,4 +1,5 @@
-//! All documents of a keyring's file at once: what a backup of the header takes, and a restore puts back.
+//! A keyring's file as a whole: what a backup of the header takes and a restore puts back, and what is left in it of
+//! documents that were replaced.
 
 use rusqlite::{Connection, Row, TransactionBehavior, params};
 
@@ -25,9 +26,34 @@ impl SqliteKeyring {
     pub(crate) async fn replace(&self, documents: Documents) -> Result<(), StoreFault> {
         self.run(move |shared| shared.replace(&documents)).await
     }
+
+    /// Writes the file anew, without free pages, and folds its log in, so that nothing is left of documents that were
+    /// replaced, whoever replaced them. What can't be done is no error: the documents themselves are what they are.
+    pub(crate) async fn sweep(&self) -> Result<Swept, StoreFault> {
+        self.run(Shared::sweep).await
+    }
+}
+
+/// What [`SqliteKeyring::sweep`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Swept {
+    /// Whether the file was written anew: that takes room for it a second time.
+    pub(crate) vacuumed: bool,
+    /// Whether its log could not be folded in: somebody reads it.
+    pub(crate) log_left: bool,
 }
 
 impl Shared {
+    fn sweep(&self) -> Result<Swept, StoreFault> {
+        let mut held = self.held();
+        let connection = self.for_writing(&mut held)?;
+        let vacuumed = connection.execute_batch("VACUUM").is_ok();
+        Ok(Swept {
+            vacuumed,
+            log_left: !fold_log(connection),
+        })
+    }
+
     fn replace(&self, documents: &Documents) -> Result<(), StoreFault> {
         let mut held = self.held();
         let connection = self.for_writing(&mut held)?;
