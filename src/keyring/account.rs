@@ -68,6 +68,21 @@ impl AccountShared {
         self.take(&body)
     }
 
+    /// Reads the document again if it was changed meanwhile, and says whether it was.
+    pub(super) async fn reload_if_changed(&self) -> Result<bool, SealError> {
+        let found = self.core.store.get(&account_document(&self.name)).await?;
+        let known = self
+            .loaded
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .revision;
+        if found.is_some_and(|(revision, _)| revision == known) {
+            return Ok(false);
+        }
+        self.reload().await?;
+        Ok(true)
+    }
+
     /// Makes `body`, read and verified, the account in memory.
     fn take(&self, body: &AccountBody) -> Result<(), SealError> {
         self.unwrap(body)
@@ -381,13 +396,7 @@ impl Account {
 
     /// Reads the document again if it was changed meanwhile, and says whether it was.
     pub(crate) async fn reload_if_changed(&self) -> Result<bool, SealError> {
-        let document = account_document(&self.shared.name);
-        let found = self.shared.core.store.get(&document).await?;
-        if found.is_some_and(|(revision, _)| revision == self.loaded().revision) {
-            return Ok(false);
-        }
-        self.shared.reload().await?;
-        Ok(true)
+        self.shared.reload_if_changed().await
     }
 
     /// Keeps this process from making the account's device twice at once.

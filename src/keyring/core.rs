@@ -1,14 +1,18 @@
 //! What all handles of a keyring share: its keys, its documents, and how it is held.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::account::AccountShared;
 use super::derive::RootKeys;
 use super::document::{self, Body, Envelope, KEYRING, KeyringBody};
 use super::idle;
-use super::store::{KeyringStore, LockGuard, LockMode, Revision};
+use super::store::{
+    KeyringStore, LOCK_TRIES, LockGuard, LockMode, Revision, StoreFaultKind, pause_for_lock,
+};
 use crate::audit::{self, AuditEvent, AuditSink, id_text};
 use crate::error::SealError;
 use crate::options::SealOptions;
@@ -181,19 +185,29 @@ impl Core {
     /// Trades the shared hold for the exclusive one, until the answer is dropped.
     pub(super) async fn take_exclusive(&self) -> Result<Exclusive<'_>, SealError> {
         let turn = self.holding.lock().await;
-        drop(self.guard_mut().take());
-        match self.store.lock(LockMode::Exclusive).await {
-            Ok(guard) => {
-                *self.guard_mut() = Some(guard);
-                Ok(Exclusive {
-                    core: self,
-                    held: true,
-                    _turn: turn,
-                })
-            }
-            Err(fault) => {
-                self.take_shared_again().await;
-                Err(fault.into())
+        let mut exclusive = Exclusive {
+            core: self,
+            over: false,
+            _turn: turn,
+        };
+        let mut tries = 0;
+        loop {
+            drop(self.guard_mut().take());
+            match self.store.lock(LockMode::Exclusive).await {
+                Ok(guard) => {
+                    *self.guard_mut() = Some(guard);
+                    return Ok(exclusive);
+                }
+                Err(fault) => {
+                    // Nobody may come in between while it waits: rows may be on their way under the keys of now.
+                    self.take_shared_again().await;
+                    if fault.kind() != StoreFaultKind::InUse || tries == LOCK_TRIES {
+                        exclusive.over = true;
+                        return Err(fault.into());
+                    }
+                    tries += 1;
+                    pause_for_lock().await;
+                }
             }
         }
     }
@@ -201,12 +215,21 @@ impl Core {
     /// Holds the keyring shared again. What was done stands if that fails: where somebody else is, or
     /// was, at work on the keys, ours are wiped, and otherwise the next change takes it.
     pub(super) async fn take_shared_again(&self) {
+        let taken = async {
+            self.take_shared().await?;
+            // Somebody may have been alone in between, and have destroyed what is the newest key here.
+            for account in self.live_accounts() {
+                account.reload_if_changed().await?;
+            }
+            Ok(())
+        };
         if let Err(
             SealError::InUse
             | SealError::RootChanged
             | SealError::NoKeyring
+            | SealError::UnknownAccount
             | SealError::CorruptKeyring { .. },
-        ) = self.take_shared().await
+        ) = taken.await
         {
             self.wipe(false);
         }
@@ -328,10 +351,11 @@ impl Core {
     }
 }
 
-/// Lets go of the keyring when it is dropped, so that a dropped future never keeps others out.
+/// Trades the hold for a shared one when it is dropped, so that a dropped future never keeps others out, nor lets them in as if
+/// nobody had the keyring open.
 pub(super) struct Exclusive<'a> {
-    pub(super) core: &'a Core,
-    pub(super) held: bool,
+    core: &'a Core,
+    over: bool,
     _turn: async_lock::MutexGuard<'a, ()>,
 }
 
@@ -339,16 +363,41 @@ impl Exclusive<'_> {
     /// Trades it for the shared hold, before anybody else in this process has a turn.
     pub(super) async fn end(mut self) {
         drop(self.core.guard_mut().take());
-        self.held = false;
         self.core.take_shared_again().await;
+        self.over = true;
     }
 }
 
 impl Drop for Exclusive<'_> {
     fn drop(&mut self) {
-        if self.held {
-            drop(self.core.guard_mut().take());
+        if self.over {
+            return;
         }
+        let taken = {
+            let mut guard = self.core.guard_mut();
+            drop(guard.take());
+            match at_once(self.core.store.lock(LockMode::Shared)) {
+                Some(Ok(taken)) => {
+                    *guard = Some(taken);
+                    true
+                }
+                Some(Err(_)) => false,
+                // A store that can't tell at once: the next change takes it.
+                None => true,
+            }
+        };
+        if !taken {
+            // Somebody else is at work on the keys.
+            self.core.wipe(false);
+        }
+    }
+}
+
+/// What a future gives if it is asked once.
+fn at_once<F: Future>(future: F) -> Option<F::Output> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
     }
 }
 

@@ -22,7 +22,7 @@ use super::thread::briefly;
 use crate::error::SealError;
 use crate::keyring::document::{self, KEYRING, hex_array};
 use crate::keyring::header::{Documents, Unverified, verify};
-use crate::keyring::store::{KeyringStore, LockMode, SqliteKeyring, documents_of};
+use crate::keyring::store::{SqliteKeyring, documents_of, lock_alone};
 use crate::private_file;
 use crate::provider::KeyProvider;
 use crate::record::Table;
@@ -295,10 +295,7 @@ pub async fn restore_header(
     let (backup, mut owners) = briefly(move || Ok((read(&from)?, owners(&data)?))).await?;
     let verified = verify(&backup.documents, provider).await?;
     let store = SqliteKeyring::at(keyring);
-    let _alone = store
-        .lock(LockMode::Exclusive)
-        .await
-        .map_err(SealError::from)?;
+    let _alone = lock_alone(&store).await.map_err(SealError::from)?;
     let present = store.documents().await.map_err(SealError::from)?;
     owners.extend(
         present

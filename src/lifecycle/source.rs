@@ -12,7 +12,7 @@ use super::error::LifecycleError;
 use super::step::step;
 use super::swap::beside;
 use crate::error::SealError;
-use crate::keyring::store::{KeyringStore, LockGuard, LockMode, SqliteKeyring};
+use crate::keyring::store::{LockGuard, SqliteKeyring, lock_alone};
 use crate::keyring::{Account, AccountState, Keyring, KeyringOptions};
 use crate::provider::KeyProvider;
 use crate::record::Table;
@@ -147,8 +147,7 @@ impl Sealed {
         provider: &dyn KeyProvider,
         kept: bool,
     ) -> Result<Unlocked> {
-        let alone = SqliteKeyring::at(path)
-            .lock(LockMode::Exclusive)
+        let alone = lock_alone(&SqliteKeyring::at(path))
             .await
             .map_err(SealError::from)?;
         let keyring = options.open(self.documents, provider).await?;

@@ -6,6 +6,7 @@ mod sqlite;
 
 use std::any::Any;
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -17,6 +18,7 @@ pub use sqlite::SqliteKeyring;
 pub(crate) use sqlite::{Swept, documents_of};
 
 use crate::error::{Opaque, calm};
+use crate::thread::off_thread;
 
 /// No document is larger than this many bytes; a reader checks it before it parses one.
 pub(crate) const MAX_DOCUMENT: usize = 4 * 1024 * 1024;
@@ -53,6 +55,32 @@ impl LockGuard {
     /// A guard that releases by dropping `held`.
     pub fn new(held: impl Any + Send + Sync) -> Self {
         Self(Box::new(held))
+    }
+}
+
+/// How often a lock that somebody has is tried for again: for a quarter of a second in all. A process that is just being
+/// started has a copy of every descriptor until it runs, and with it of a lock that was let go of here: that is over in a
+/// moment, and nobody else is waited for.
+pub(crate) const LOCK_TRIES: u32 = 10;
+
+/// Waits until it is worth trying.
+pub(crate) async fn pause_for_lock() {
+    // Where there is no thread to wait on, it is tried again at once.
+    let pause = || std::thread::sleep(Duration::from_millis(25));
+    let _ = off_thread("sealed-store-lock", pause).await;
+}
+
+/// Takes a keyring that nobody has open alone.
+#[cfg(feature = "sqlite")]
+pub(crate) async fn lock_alone(store: &dyn KeyringStore) -> Result<LockGuard, StoreFault> {
+    let mut tries = 0;
+    loop {
+        match store.lock(LockMode::Exclusive).await {
+            Err(fault) if fault.kind() == StoreFaultKind::InUse && tries < LOCK_TRIES => {}
+            taken_or_failed => return taken_or_failed,
+        }
+        tries += 1;
+        pause_for_lock().await;
     }
 }
 

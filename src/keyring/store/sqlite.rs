@@ -15,7 +15,8 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
 use super::{
-    KeyringStore, LockGuard, LockMode, MAX_DOCUMENT, Occupied, Revision, StoreFault, StoreFaultKind,
+    KeyringStore, LOCK_TRIES, LockGuard, LockMode, MAX_DOCUMENT, Occupied, Revision, StoreFault,
+    StoreFaultKind, pause_for_lock,
 };
 use crate::private_file;
 use crate::store::sqlite::{SqliteStore, WeakStore, has_long_log};
@@ -357,30 +358,21 @@ impl KeyringStore for SqliteKeyring {
 
     async fn lock(&self, mode: LockMode) -> Result<LockGuard, StoreFault> {
         match self.shared.lock(mode) {
-            Err(fault) if fault.kind() == StoreFaultKind::InUse => {}
+            // Who wants it alone tries again by himself, and holds it shared meanwhile.
+            Err(fault) if fault.kind() == StoreFaultKind::InUse && mode == LockMode::Shared => {}
             taken_or_failed => return taken_or_failed,
         }
-        // A process that is just being started has a copy of every descriptor until it runs, and with it of a lock that was
-        // let go of here: that is over in a moment, and nobody else is waited for.
-        self.run(move |shared| {
-            let mut taken = shared.lock(mode);
-            for _ in 0..LOCK_TRIES {
-                match &taken {
-                    Err(fault) if fault.kind() == StoreFaultKind::InUse => {}
-                    _ => break,
-                }
-                std::thread::sleep(LOCK_PAUSE);
-                taken = shared.lock(mode);
+        let mut tries = 0;
+        loop {
+            pause_for_lock().await;
+            tries += 1;
+            match self.shared.lock(mode) {
+                Err(fault) if fault.kind() == StoreFaultKind::InUse && tries < LOCK_TRIES => {}
+                taken_or_failed => return taken_or_failed,
             }
-            taken
-        })
-        .await
+        }
     }
 }
-
-/// How often a lock is tried for again, and after which pause: a quarter of a second in all.
-const LOCK_TRIES: u32 = 10;
-const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
 /// A connection to a file that is there.
 fn open(path: &Path, wait: Duration) -> Result<Connection, StoreFault> {
