@@ -10,6 +10,7 @@ use crate::keyring::header::{Documents, Unverified};
 use crate::keyring::store::documents_of;
 use crate::keyring::{KeyState, SlotInfo};
 use crate::record::Suite;
+use crate::rows::{self, Store};
 
 /// Whether what a file holds is sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,33 @@ impl Protection {
     }
 }
 
+/// How a schema compares with those that this code works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SchemaAge {
+    /// It is one of them, or there is none.
+    Known,
+    /// It is older: open the store once with whatsapp-rust 0.7, or with this library's `open`, which bring it up to date.
+    Older,
+    /// It is newer than this code.
+    Newer,
+    /// It has columns, tables or migrations that no version has.
+    Other,
+}
+
+impl SchemaAge {
+    /// Its name in lower case.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Known => "known",
+            Self::Older => "older",
+            Self::Newer => "newer",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// What a file is. The keyring's part is as its documents say; only opening it verifies that.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -43,6 +71,8 @@ pub struct Info {
     pub layout: Layout,
     /// The version of its schema: a number of ours, or the name of upstream's newest migration.
     pub schema: Option<String>,
+    /// Whether that is a version that this code works on.
+    pub schema_age: SchemaAge,
     /// Whether its rows are sealed.
     pub protection: Protection,
     /// Ids of the keyrings that its rows belong to, by what they say in the clear.
@@ -144,6 +174,15 @@ pub fn info(path: &Path, keyring: Option<&Path>) -> Result<Info, LifecycleError>
         schema: match &peek {
             Some(peek) => peek.schema(layout)?,
             None => None,
+        },
+        schema_age: match (&peek, layout) {
+            (Some(peek), Layout::Ours | Layout::Upstream) => match rows::look(&peek.connection)? {
+                Store::Known(_) => SchemaAge::Known,
+                Store::Older | Store::OlderOurs => SchemaAge::Older,
+                Store::Newer(_) => SchemaAge::Newer,
+                Store::Unknown | Store::Foreign => SchemaAge::Other,
+            },
+            _ => SchemaAge::Known,
         },
         protection: match (holds_rows, canaries.is_empty() && documents.is_empty()) {
             (false, _) => Protection::Empty,

@@ -37,7 +37,7 @@ pub use full::{FullOptions, FullSummary, NewSlotOf, reencrypt_fully};
 pub use header::{
     BackedUp, HeaderRestored, RestoreOptions, backup_header, check_header, restore_header,
 };
-pub use info::{AccountNote, Info, KeyringNote, Protection, info};
+pub use info::{AccountNote, Info, KeyringNote, Protection, SchemaAge, info};
 pub use init::{InitOptions, Initialised, check_new, init};
 pub use peek::{Layout, Log};
 pub use progress::{Phase, Progress};

@@ -118,10 +118,15 @@ pub(super) fn read(stored: &mut Stored<'_, '_>) -> Result<Bytes> {
 }
 
 fn to_json(device: &Device) -> Result<Bytes> {
-    serde_json::to_vec(device)
-        .map(Zeroizing::new)
-        .map_err(|_| wrong("the device can not be serialised"))
+    // With room for any device, so that no part of it is left behind when the buffer grows.
+    let mut json = Zeroizing::new(Vec::with_capacity(JSON_ROOM));
+    serde_json::to_writer(&mut *json, device)
+        .map_err(|_| wrong("the device can not be serialised"))?;
+    Ok(json)
 }
+
+/// Bytes; a device takes about 4,000, most of it a certificate chain.
+const JSON_ROOM: usize = 32 * 1024;
 
 /// The columns in which upstream's store keeps the device of this JSON.
 pub(super) fn write(json: &[u8]) -> Option<Vec<Cell<'static>>> {

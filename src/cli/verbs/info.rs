@@ -2,7 +2,7 @@ use std::fmt::Write;
 
 use clap::Args;
 use sealed_store::SealError;
-use sealed_store::lifecycle::{self, KeyringNote, Layout, Log, Protection};
+use sealed_store::lifecycle::{self, KeyringNote, Layout, Log, Protection, SchemaAge};
 use serde_json::{Value, json};
 
 use crate::cli::args::StoreArgs;
@@ -47,6 +47,7 @@ fn json(db: &std::path::Path, info: &lifecycle::Info) -> Value {
         "db": shown(db),
         "layout": info.layout.name(),
         "schema": info.schema,
+        "schema_age": info.schema_age.name(),
         "protection": info.protection.name(),
         "keyring_ids": info.keyring_ids.iter().map(|id| text::hex(id)).collect::<Vec<_>>(),
         "log": log(info.log),
@@ -95,6 +96,18 @@ fn describe(db: &std::path::Path, info: &lifecycle::Info) -> String {
         _ => "empty",
     };
     line(format!("  file        {whose}{schema}"));
+    let age = match (info.schema_age, info.layout) {
+        (SchemaAge::Known, _) => None,
+        (SchemaAge::Older, Layout::Upstream) => {
+            Some("from before whatsapp-rust 0.7: open it once with 0.7, which brings it up to date")
+        }
+        (SchemaAge::Older, _) => Some("older than this program: open it once with the library"),
+        (SchemaAge::Newer, _) => Some("newer than this program: update it"),
+        _ => Some("not of a version that this program works on"),
+    };
+    if let Some(age) = age {
+        line(format!("              {age}"));
+    }
     line(format!(
         "  rows        {}",
         match info.protection {
