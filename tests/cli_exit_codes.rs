@@ -1,5 +1,5 @@
-//! Scripts decide by exit codes: each one that can be reached without a service is reached here, by the real program, and
-//! `--json` says the same. (16 and 17 belong to verbs with providers that are services, and to long tasks.)
+//! Scripts decide by exit codes: each one is reached here, by the real program, and `--json` says the same. (17 and 130 are in
+//! `cli_signals.rs` and `cli_prompts.rs`.)
 
 mod cli;
 #[path = "support/mod.rs"]
@@ -233,6 +233,30 @@ async fn fourteen_where_it_is_sealed_and_must_not_be_or_the_other_way_round() {
     .says("--keyring");
     desk.open(&["status", "apart.db", "--keyring", "keys.db"])
         .ends(0);
+}
+
+#[test]
+fn ten_for_an_emptied_file_too() {
+    let desk = Desk::new();
+    desk.file("empty.db", b"");
+    for verb in ["status", "check", "reencrypt", "encrypt"] {
+        both(&desk, &[verb, "empty.db", "--passphrase-file", "secret"])
+            .ends(10)
+            .says("sealed-store init");
+    }
+    desk.run(&["info", "empty.db"]).ends(0);
+}
+
+#[test]
+fn sixteen_where_the_secret_can_not_be_had() {
+    let desk = Desk::with_store();
+    for command in ["no-such-program-anywhere", "false", "sh -c 'kill -9 $$'"] {
+        both(&desk, &["status", "w.db", "--passphrase-command", command]).ends(16);
+        both(&desk, &["init", "n.db", "--passphrase-command", command]).ends(16);
+    }
+    assert!(!desk.path("n.db").exists());
+    let mut command = desk.command(&["status", "w.db"]);
+    cli::ran(command.env("SEALED_STORE_PASSPHRASE_COMMAND", "false")).ends(16);
 }
 
 #[test]

@@ -229,3 +229,23 @@ fn completions_and_man_pages_are_made() {
     let ran = desk.run(&["benchmark", "--target-ms", "20"]).ends(0);
     assert!(ran.stdout.contains("Argon2id") && ran.stdout.contains("xaes-256-gcm"));
 }
+
+#[test]
+fn a_recovery_code_is_not_made_for_nobody_to_see() {
+    let desk = Desk::with_store();
+    for nowhere in [">/dev/null", ">&-"] {
+        let status = std::process::Command::new("sh")
+            .current_dir(desk.folder.path())
+            .args([
+                "-c",
+                &format!(
+                    "{} key recovery w.db --passphrase-file secret {nowhere}",
+                    cli::PROGRAM
+                ),
+            ])
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(2), "{nowhere}");
+    }
+    assert_eq!(desk.slots("w.db"), [1]);
+}

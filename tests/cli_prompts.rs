@@ -196,3 +196,30 @@ fn ctrl_c_ends_with_130_and_puts_the_echo_back() {
     desk.run(&["status", "w.db", "--passphrase-file", "secret"])
         .ends(0);
 }
+
+/// Nothing is there to be gone on with, and nothing was changed.
+#[test]
+fn ctrl_c_at_any_question_ends_with_130() {
+    let desk = Desk::with_store();
+    let before = cli::snapshot(desk.folder.path());
+    let open = ["--passphrase-file", "secret"];
+    let questions: [(&[&str], &str); 5] = [
+        (&["decrypt", "w.db"], "Type decrypt to go on: "),
+        (&["shred", "w.db", "--all"], "Type shred to go on: "),
+        (
+            &["key", "passwd", "w.db", open[0], open[1]],
+            "New passphrase: ",
+        ),
+        (&["init", "n.db"], "New passphrase: "),
+        (&["reencrypt", "w.db"], "recovery code of w.db: "),
+    ];
+    for (arguments, question) in questions {
+        let mut session = terminal(&desk, arguments);
+        session.exp_string(question).unwrap();
+        session.send_control('c').unwrap();
+        let (shown, code) = end(session);
+        assert_eq!(code, 130, "{arguments:?}: {shown}");
+    }
+    let after = cli::snapshot(desk.folder.path());
+    assert!(after["w.db"] == before["w.db"] && !after.contains_key("n.db"));
+}

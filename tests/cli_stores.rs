@@ -1,5 +1,5 @@
-//! The verbs of whole stores, as a user runs them: sealed, checked, given new keys, shredded and put back in the clear,
-//! each with its exit code, and stopped by a signal where that is when users stop things.
+//! The verbs of whole stores, as a user runs them: sealed, checked, given new keys, shredded and put back in the clear, each with its
+//! exit code.
 
 mod cli;
 mod common;
@@ -8,13 +8,9 @@ mod dump;
 #[path = "common/plain.rs"]
 mod plain;
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
-
-use cli::{Desk, PROGRAM, SECRET};
+use cli::{Desk, SECRET};
 use dump::{assert_same, dump};
 use rusqlite::Connection;
-use sealed_store::store::sqlite::SqliteStore;
 use wacore::store::traits::{DeviceStore, SignalStore};
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -183,77 +179,4 @@ fn what_is_shredded_is_told_and_no_fault() {
     assert!(checked["shredded"].as_u64().unwrap() >= done["rows"].as_u64().unwrap());
     desk.open(&["shred", "w.db", "--account", "nobody", "--yes"])
         .ends(1);
-}
-
-/// Starts the program and sends it SIGINT when it says that the phase began.
-fn interrupted(desk: &Desk, arguments: &[&str], phase: &str) -> i32 {
-    let mut child = Command::new(PROGRAM)
-        .current_dir(desk.folder.path())
-        .args(arguments)
-        .args(["--passphrase-file", "secret", "--json"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut sent = false;
-    for line in lines {
-        if !sent && line.unwrap().contains(&format!("\"phase\":\"{phase}\"")) {
-            // The shell's own: a small machine has no program of that name.
-            let signal = format!("kill -INT {}", child.id());
-            let killed = Command::new("sh").args(["-c", &signal]).status().unwrap();
-            assert!(killed.success());
-            sent = true;
-        }
-    }
-    assert!(sent, "it never said {phase}");
-    child.wait().unwrap().code().unwrap()
-}
-
-#[test]
-fn a_signal_stops_what_can_go_on_later() {
-    let desk = with_upstream();
-    let before = dump(&desk.path("w.db"));
-    // Starts over: nothing is there to be gone on with.
-    let many = fill(&desk);
-    let code = interrupted(&desk, &["encrypt", &many, "--kdf-ms", "1"], "converting");
-    assert_eq!(code, 130);
-    assert!(!desk.path("many.db.sealed-store-work").exists());
-    desk.run(&[
-        "encrypt",
-        &many,
-        "--kdf-ms",
-        "1",
-        "--passphrase-file",
-        "secret",
-    ])
-    .ends(0);
-    // Goes on where it was.
-    let code = interrupted(&desk, &["reencrypt", &many, "--rate", "500"], "resealing");
-    assert_eq!(code, 17);
-    let done = desk.open(&["reencrypt", &many, "--json"]).ends(0).summary();
-    assert_eq!(done["resumed"], true);
-    desk.open(&["check", &many]).ends(0);
-    assert_same(&before, &dump(&desk.path("w.db")));
-}
-
-/// A store of ours with enough rows for a signal to come in time.
-fn fill(desk: &Desk) -> String {
-    let path = desk.path("many.db");
-    runtime().block_on(async {
-        let store = SqliteStore::open(&path).await.unwrap();
-        store.create().await.unwrap();
-        for batch in 0..10u32 {
-            let rows: Vec<_> = (0..1000u32)
-                .map(|row| {
-                    let address = format!("{batch}{row:04}:1@c.us.0");
-                    (address.into(), vec![7; 200].into())
-                })
-                .collect();
-            store.put_sessions_batch(&rows).await.unwrap();
-        }
-        store.close().await.unwrap();
-    });
-    "many.db".to_owned()
 }

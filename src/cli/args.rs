@@ -16,9 +16,9 @@ use super::verbs::Verb;
     bin_name = "sealed-store",
     version,
     propagate_version = true,
-    disable_help_subcommand = true,
-    after_help = "Begin with `sealed-store init whatsapp.db`. Exit codes: 0 ok, 1 other, 2 usage, 10 no such store, \
-                  11 in use, 12 wrong passphrase, 13 corrupt, 14 not sealed or sealed already, 15 unsupported version, \
+    after_help = "Begin with `sealed-store encrypt whatsapp.db` for a database that you have, or with `sealed-store init whatsapp.db` \
+                  for a new one. Exit codes: 0 ok, 1 other, 2 usage, 10 no such store, \
+                  11 in use, 12 wrong passphrase or key, 13 corrupt, 14 not sealed or sealed already, 15 unsupported version, \
                   16 provider unreachable, 17 interrupted and resumable, 130 interrupted. All of it is in docs/cli.md."
 )]
 pub struct Arguments {

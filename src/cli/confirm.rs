@@ -27,6 +27,6 @@ pub fn confirm(yes: bool, question: &str, word: &str) -> Result<(), Failure> {
     if answer.trim() == word {
         Ok(())
     } else {
-        Err(Failure::interrupted())
+        Err(Failure::declined())
     }
 }

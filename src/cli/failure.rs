@@ -125,11 +125,30 @@ impl Failure {
         Self::new(Code::Interrupted, "interrupted; nothing was changed")
     }
 
+    /// Somebody was asked, and did not say yes.
+    pub fn declined() -> Self {
+        Self::new(
+            Code::Interrupted,
+            "that was no confirmation; nothing was changed",
+        )
+    }
+
+    /// There is no store, in a way that the library does not tell.
+    pub fn no_store(message: impl Into<String>) -> Self {
+        Self::new(Code::NoStore, message)
+    }
+
+    /// What gives the secret could not be reached.
+    pub fn unreachable(message: impl Into<String>) -> Self {
+        Self::new(Code::Unreachable, message)
+    }
+
     /// The keyring is not where it was looked for.
     pub fn keyring_elsewhere() -> Self {
         Self::new(
             Code::WrongState,
-            "the store is sealed and its keyring is in another file; name it with --keyring",
+            "the store is sealed and its keyring is not in this file; name its file with --keyring, or, if it is gone, put a \
+             backup back with `sealed-store header restore`",
         )
     }
 
@@ -179,6 +198,15 @@ impl Failure {
                 None => error.to_string(),
             };
             if line != said {
+                // It is here, so it need not be announced.
+                for announced in [
+                    "; its own error says what to do",
+                    "; its own error says why",
+                ] {
+                    if text.ends_with(announced) {
+                        text.truncate(text.len() - announced.len());
+                    }
+                }
                 let _ = write!(text, ": {line}");
                 said = line;
             }

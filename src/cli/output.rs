@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use sealed_store::lifecycle::{Phase, Progress};
 use serde_json::{Value, json};
 
@@ -185,6 +185,8 @@ impl Progress for Reporter {
             bar.finish_and_clear();
         }
         let now = Instant::now();
+        // A phase that comes again, for the next account, is no news in a log.
+        let again = self.way == Way::Lines && state.phase == Some(phase);
         *state = State {
             phase: Some(phase),
             total,
@@ -193,7 +195,9 @@ impl Progress for Reporter {
             bar: (self.way == Way::Bar).then(|| bar(phase, total)),
             ended: false,
         };
-        self.tell(&state, 0);
+        if !again {
+            self.tell(&state, 0);
+        }
     }
 
     fn rows(&self, done: u64) {
@@ -230,11 +234,20 @@ impl Drop for Reporter {
 fn bar(phase: Phase, total: Option<u64>) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
     let template = match total {
-        Some(_) => "{msg:<11} {wide_bar} {pos}/{len} rows, {per_sec}, {eta} left",
-        None => "{msg:<11} {spinner} {pos} rows, {per_sec}, {elapsed}",
+        Some(_) => "{msg:<11} {wide_bar} {pos}/{len} rows, {rate} a second, {eta} left",
+        None => "{msg:<11} {spinner} {rows} {elapsed}",
     };
     if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
+        let rate = |state: &ProgressState, to: &mut dyn std::fmt::Write| {
+            let _ = write!(to, "{:.0}", state.per_sec());
+        };
+        // Some phases have no rows.
+        let rows = |state: &ProgressState, to: &mut dyn std::fmt::Write| {
+            if state.pos() > 0 {
+                let _ = write!(to, "{} rows, {:.0} a second,", state.pos(), state.per_sec());
+            }
+        };
+        bar.set_style(style.with_key("rate", rate).with_key("rows", rows));
     }
     bar.set_message(phase.name());
     bar.enable_steady_tick(Duration::from_millis(120));

@@ -240,6 +240,11 @@ fn source<const N: usize>(
         ))),
         [name] => {
             let value = || std::env::var_os(name).unwrap_or_default();
+            if value().is_empty() {
+                return Err(
+                    Failure::usage("the variable is empty; set it, or unset it").about(*name)
+                );
+            }
             if name.ends_with("_FILE") {
                 Ok(Source::File(PathBuf::from(value())))
             } else if name.ends_with("_COMMAND") {
@@ -370,7 +375,7 @@ fn run(command: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
         command.env_remove(name);
     }
     let mut child = command.spawn().map_err(|error| {
-        Failure::other("the passphrase command can't be started; is the program there? (it runs without a shell)")
+        Failure::unreachable("the passphrase command can't be started; is the program there? (it runs without a shell)")
             .because(error)
     })?;
     let printed = child
@@ -384,7 +389,7 @@ fn run(command: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     // One that was not read to its end has died of that.
     let printed = printed?;
     if !status.success() {
-        return Err(Failure::other(format!(
+        return Err(Failure::unreachable(format!(
             "the passphrase command failed ({status}); run it by itself and see"
         )));
     }

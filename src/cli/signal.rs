@@ -52,15 +52,26 @@ impl Drop for Stoppable {
 /// While it lives, the terminal is put back as it is now when a signal ends the program.
 pub struct Guarded(());
 
-/// Remembers the terminal, before a prompt.
+/// Remembers the terminal, before a prompt, and switches its echo off: what is typed as soon as the question stands there is not
+/// shown either.
 pub fn guard_terminal() -> Guarded {
-    *TERMINAL.lock().unwrap_or_else(PoisonError::into_inner) = Terminal::now();
+    let terminal = Terminal::now();
+    if let Some(terminal) = &terminal {
+        terminal.hide();
+    }
+    *TERMINAL.lock().unwrap_or_else(PoisonError::into_inner) = terminal;
     Guarded(())
 }
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        *TERMINAL.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let terminal = TERMINAL
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(terminal) = terminal {
+            terminal.restore();
+        }
     }
 }
 
@@ -76,6 +87,19 @@ impl Terminal {
         let file = std::fs::File::open("/dev/tty").ok()?;
         let settings = rustix::termios::tcgetattr(&file).ok()?;
         Some(Self { file, settings })
+    }
+
+    fn hide(&self) {
+        let mut settings = self.settings.clone();
+        settings
+            .local_modes
+            .remove(rustix::termios::LocalModes::ECHO);
+        // The prompt does it again, and tells.
+        let _ = rustix::termios::tcsetattr(
+            &self.file,
+            rustix::termios::OptionalActions::Now,
+            &settings,
+        );
     }
 
     fn restore(&self) {
@@ -96,6 +120,8 @@ impl Terminal {
     fn now() -> Option<Self> {
         None
     }
+
+    fn hide(&self) {}
 
     fn restore(&self) {}
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sealed_store::lifecycle::{self, Info, LifecycleError, Protection};
+use sealed_store::lifecycle::{self, Info, Layout, LifecycleError, Protection};
 use sealed_store::{Keyring, KeyringOptions, SealError, SqliteKeyring};
 
 use super::args::{SecretArgs, StoreArgs};
@@ -18,6 +18,9 @@ pub fn look(store: &StoreArgs) -> Result<Info, Failure> {
     let Some(keyring) = &about.keyring else {
         return Err(match about.protection {
             Protection::Sealed => Failure::keyring_elsewhere(),
+            Protection::Empty if about.layout == Layout::Empty => Failure::no_store(
+                "the file is empty: if a store was in it, restore a backup; `sealed-store init` makes a new one",
+            ),
             _ => LifecycleError::NotSealed.into(),
         }
         .at(&store.db));

@@ -1,12 +1,13 @@
 //! How things look in text.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use sealed_store::{KdfCost, SlotInfo, Table};
 use serde_json::{Value, json};
 
-use super::failure::Failure;
+use super::failure::{Failure, shown};
 
 /// Text from a file, which must not control the terminal.
 pub fn plain(text: &str) -> String {
@@ -19,6 +20,12 @@ pub fn plain(text: &str) -> String {
             _ => character,
         })
         .collect()
+}
+
+/// A path as a shell takes it, for commands to be copied.
+pub fn word(path: &Path) -> String {
+    let shown = shown(path);
+    plain(&shlex::try_quote(&shown).map_or(shown.clone(), |quoted| quoted.into_owned()))
 }
 
 /// An id as hexadecimal digits.

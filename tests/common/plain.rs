@@ -78,7 +78,8 @@ pub async fn fill(store: &dyn Backend, owner: u8, rows: u8) {
     store.save(&device).await.unwrap();
 }
 
-async fn odd(store: &dyn Backend, number: i64, name: &str) {
+/// A row or several of most tables under an odd name.
+pub async fn odd(store: &dyn Backend, number: i64, name: &str) {
     let other = format!("{name} of {number}");
     store.put_session(name, b"").await.unwrap();
     store.put_identity(name, [number as u8; 32]).await.unwrap();

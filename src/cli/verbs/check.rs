@@ -93,14 +93,14 @@ impl Check {
             "faults": faults,
         });
         let mut said = format!(
-            "{} rows of {} accounts, {} opened",
-            rows, report.accounts, report.opened
+            "{} records opened, in {rows} rows of {} accounts",
+            report.opened, report.accounts
         );
         if percent < 100.0 {
             let _ = write!(said, " (a sample of {percent}%, seed {seed})");
         }
         if report.shredded > 0 {
-            let _ = write!(said, ", {} of shredded keys", report.shredded);
+            let _ = write!(said, ", {} rows of shredded keys", report.shredded);
         }
         if report.is_sound() {
             said.push_str(": all is well\n");

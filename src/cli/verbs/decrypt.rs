@@ -81,6 +81,13 @@ impl Decrypt {
             "left_out": done.left_out,
             "kept": self.keep_sealed.as_deref().filter(|_| done.kept).map(shown),
         });
-        output.done("decrypt", fields, &said)
+        output.done("decrypt", fields, &said)?;
+        if done.left_out > 0 {
+            output.note(&format!(
+                "{} rows whose keys were destroyed, which nobody can read, were left out.",
+                done.left_out
+            ));
+        }
+        Ok(())
     }
 }

@@ -39,11 +39,16 @@ impl Encrypt {
         // Told before anybody is asked for a secret; a run that was cut short after the swap has a sealed store.
         let about = lifecycle::info(db, None).at(db)?;
         match about.protection {
-            Protection::Sealed if !lifecycle::is_left_over(db) => {
+            _ if lifecycle::is_left_over(db) => {}
+            Protection::Sealed => return Err(LifecycleError::AlreadySealed).at(db),
+            Protection::Empty if about.keyring.is_some() => {
                 return Err(LifecycleError::AlreadySealed).at(db);
             }
             Protection::Empty => {
-                return Err(Failure::from(LifecycleError::NoStore).at(db));
+                return Err(Failure::no_store(
+                    "it holds no rows, so there is nothing to seal; `sealed-store init` makes a new sealed store",
+                )
+                .at(db));
             }
             _ => {}
         }
@@ -84,9 +89,10 @@ impl Encrypt {
         };
         let said = format!(
             "Sealed {path}: {} rows of {} accounts. {fate} Its secret can't be recovered: make a recovery code now \
-             (`sealed-store key recovery {path}`), and keep a backup of the header (`sealed-store header backup {path} FILE`).",
+             (`sealed-store key recovery {word}`), and keep a backup of the header (`sealed-store header backup {word} FILE`).",
             done.rows(),
-            done.accounts
+            done.accounts,
+            word = text::word(db),
         );
         output.done("encrypt", fields, &said)?;
         if done.left_out > 0 {

@@ -118,7 +118,10 @@ fn describe(db: &std::path::Path, info: &lifecycle::Info) -> String {
     ));
     match &info.keyring {
         None if info.keyring_ids.is_empty() => line("  keyring     none".to_owned()),
-        None => line("  keyring     in another file: name it with --keyring".to_owned()),
+        None => line(
+            "  keyring     not in this file: name its file with --keyring; if it is gone, `header restore` puts a backup back"
+                .to_owned(),
+        ),
         Some(keyring) => describe_keyring(keyring, &mut line),
     }
     for id in &info.keyring_ids {

@@ -25,6 +25,15 @@ pub struct Init {
     secret: FirstArgs,
 }
 
+/// The store as another verb is told of it.
+fn hinted(store: &StoreArgs) -> String {
+    let db = text::word(&store.db);
+    match &store.keyring {
+        Some(keyring) => format!("--keyring {} {db}", text::word(keyring)),
+        None => db,
+    }
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum SuiteName {
     #[value(name = "xaes-256-gcm")]
@@ -59,9 +68,10 @@ impl Init {
             }),
             &format!(
                 "Made {}, sealed. Its secret can't be recovered: make a recovery code now \
-                 (`sealed-store key recovery {0}`), and keep a backup of the header \
-                 (`sealed-store header backup {0} FILE`).",
-                text::plain(&shown(db))
+                 (`sealed-store key recovery {word}`), and keep a backup of the header \
+                 (`sealed-store header backup {word} FILE`).",
+                text::plain(&shown(db)),
+                word = hinted(&self.store),
             ),
         )
     }

@@ -1,7 +1,7 @@
 use std::fmt::Write;
 
 use clap::Args;
-use sealed_store::lifecycle::{self, AccountStatus, Warning};
+use sealed_store::lifecycle::{self, AccountStatus, TableStatus, Warning};
 use serde_json::{Value, json};
 
 use crate::cli::args::{SecretArgs, StoreArgs};
@@ -103,32 +103,33 @@ fn describe_account(account: &AccountStatus, out: &mut String) {
     if account.rows.is_empty() {
         out.push_str("  no rows\n");
     }
-    // Most tables are at one generation and nothing else: told in a line.
-    let plain: Vec<_> = account
-        .tables
-        .iter()
-        .filter(|keys| keys.retained.is_empty() && keys.destroyed.is_empty())
-        .collect();
-    let newest = plain.iter().filter_map(|keys| keys.active).max();
-    if let Some(newest) = newest {
-        let _ = writeln!(
-            out,
-            "  data keys: {} of {} tables have one generation, the newest is {newest}",
-            plain.len(),
-            account.tables.len()
-        );
-    }
+    // Tables with the same generations are told in one line, which is most of them.
+    let mut alike: Vec<(&TableStatus, Vec<&str>)> = Vec::new();
     for keys in &account.tables {
-        if keys.retained.is_empty() && keys.destroyed.is_empty() {
-            continue;
+        let same = |other: &&mut (&TableStatus, Vec<&str>)| {
+            (other.0.active, &other.0.retained, &other.0.destroyed)
+                == (keys.active, &keys.retained, &keys.destroyed)
+        };
+        match alike.iter_mut().find(same) {
+            Some((_, names)) => names.push(keys.table.name()),
+            None => alike.push((keys, vec![keys.table.name()])),
         }
-        let active = keys
-            .active
-            .map_or_else(|| "none".to_owned(), |active| active.to_string());
-        let _ = writeln!(
-            out,
-            "  data keys of {}: active {active}, retained {:?}, destroyed {:?}",
-            keys.table, keys.retained, keys.destroyed
-        );
+    }
+    for (keys, names) in &alike {
+        let whose = match names.len() {
+            all if all == account.tables.len() => "all tables".to_owned(),
+            _ => names.join(", "),
+        };
+        let mut generations = match keys.active {
+            Some(active) => format!("generation {active}"),
+            None => "none".to_owned(),
+        };
+        for (what, numbers) in [("retained", &keys.retained), ("destroyed", &keys.destroyed)] {
+            if !numbers.is_empty() {
+                let numbers: Vec<_> = numbers.iter().map(u32::to_string).collect();
+                let _ = write!(generations, ", {what} {}", numbers.join(", "));
+            }
+        }
+        let _ = writeln!(out, "  data keys of {whose}: {generations}");
     }
 }

@@ -93,7 +93,12 @@ impl Restore {
 
 fn describe(done: &HeaderRestored) -> String {
     if done.replaced.is_empty() && done.removed.is_empty() {
-        return "The keyring is as the backup has it; nothing was changed.".to_owned();
+        return match done.kept.len() {
+            0 => "The keyring is as the backup has it; nothing was changed.".to_owned(),
+            kept => format!(
+                "Nothing was changed: {kept} documents are newer than the backup's, and the others are the same. Make a new backup."
+            ),
+        };
     }
     let mut out = format!("Put back {} documents", done.replaced.len());
     if !done.kept.is_empty() {

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::cli::args::{SecretArgs, StoreArgs};
 use crate::cli::failure::{At, Failure, shown};
 use crate::cli::output::Output;
-use crate::cli::store;
+use crate::cli::{store, text};
 
 /// Makes a recovery code, shows it once, and adds a slot that it opens
 ///
@@ -44,6 +44,11 @@ impl Recovery {
                 "with --json the code is not shown, for logs keep that; say --code-file FILE",
             ));
         }
+        if self.code_file.is_none() && goes_nowhere() {
+            return Err(Failure::usage(
+                "stdout is closed, or /dev/null, so the code would be lost; say --code-file FILE",
+            ));
+        }
         let (keyring, _) = store::open(&self.store, &self.secret).await?;
         let slot = match &self.code_file {
             Some(file) => {
@@ -62,12 +67,32 @@ impl Recovery {
         if output.is_json() {
             return output.done("key recovery", fields, "");
         }
+        let kept = match &self.code_file {
+            Some(file) => format!("the code in {}", text::plain(&shown(file))),
+            None => "this code".to_owned(),
+        };
         output.note(&format!(
-            "Slot {slot} opens with this code, typed where the passphrase is asked for. It is not kept anywhere: write it \
-             down now."
+            "Slot {slot} opens with {kept}, typed where the passphrase is asked for, or with --recovery-code-file. It is not kept \
+             anywhere else: write it down now."
         ));
         Ok(())
     }
+}
+
+/// Whether nobody can see what is printed. (A stdout that was closed is /dev/null to a program in Rust.)
+#[cfg(unix)]
+fn goes_nowhere() -> bool {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let about = |path| std::fs::metadata(path).ok();
+    match (about("/dev/fd/1"), about("/dev/null")) {
+        (Some(ours), Some(null)) => ours.file_type().is_char_device() && ours.rdev() == null.rdev(),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn goes_nowhere() -> bool {
+    false
 }
 
 fn show(code: &RecoveryCode, qr: bool) -> std::io::Result<()> {
