@@ -15,7 +15,7 @@ use child::{Child, hear, job, say};
 use rusqlite::Connection;
 use sealed_store::lifecycle::{
     CheckOptions, DecryptOptions, EncryptOptions, LifecycleError, LifecycleErrorKind, Phase,
-    Progress, check, decrypt, encrypt,
+    Progress, SchemaAge, check, decrypt, encrypt, info,
 };
 use sealed_store::store::sqlite::SqliteStore;
 use sealed_store::{KeyringOptions, SealError, SealOptions};
@@ -251,6 +251,12 @@ async fn another_version_or_something_else() {
         file.execute_batch(sql).unwrap();
         drop(file);
         is_refused(&path, kind, sql).await;
+        if kind == LifecycleErrorKind::UnsupportedVersion {
+            let age = info(&path, None).unwrap().schema_age;
+            assert_ne!(age, SchemaAge::Known, "{sql}");
+            let older = sql.starts_with("DELETE FROM __diesel");
+            assert_eq!(age == SchemaAge::Older, older, "{sql}");
+        }
         std::fs::remove_file(&path).unwrap();
     }
     let path = folder.path().join("text.db");
