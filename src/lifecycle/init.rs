@@ -3,9 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rusqlite::{Connection, OpenFlags};
+
 use super::error::LifecycleError;
 use super::info::{self, Protection};
 use super::peek::Layout;
+use super::step::step;
+use super::swap::beside;
 use crate::error::SealError;
 use crate::keyring::KeyringOptions;
 use crate::keyring::store::SqliteKeyring;
@@ -70,6 +74,7 @@ pub async fn init(
     options: InitOptions,
 ) -> Result<Initialised, LifecycleError> {
     check_new(path, keyring)?;
+    step("new");
     let suite = options.suite.unwrap_or_else(Suite::for_this_machine);
     let mut keyring_options = KeyringOptions::new().seal(SealOptions::new().suite(suite));
     if let Some(label) = options.label {
@@ -78,16 +83,21 @@ pub async fn init(
     }
     // The store first: what is something else is refused before anything is written to it.
     let store = SqliteStore::open(path).await.map_err(SealError::Inner)?;
+    step("store");
     let documents = match keyring {
         Some(keyring) => SqliteKeyring::at(keyring),
         None => SqliteKeyring::in_store(path, &store),
     };
     let keyring = keyring_options.create(documents, provider).await?;
+    step("keyring");
     let account = keyring.create_account(ACCOUNT).await?;
+    step("account");
     let backend = SealedBackend::open(Arc::new(store.clone()), account).await?;
     backend.require_canary().await?;
+    step("canary");
     drop(backend);
     store.close().await.map_err(SealError::Inner)?;
+    step("closed");
     Ok(Initialised {
         keyring_id: keyring.id(),
         account: ACCOUNT.to_owned(),
@@ -101,10 +111,13 @@ pub async fn init(
 /// As [`init`], of what is there already.
 pub fn check_new(path: &Path, keyring: Option<&Path>) -> Result<(), LifecycleError> {
     for file in [Some(path), keyring].into_iter().flatten() {
+        roll_back(file)?;
         match info::info(file, None) {
             Err(LifecycleError::NoStore) => {}
             Err(error) => return Err(error),
             Ok(there) if there.keyring.is_some() => return Err(LifecycleError::AlreadySealed),
+            // Of a run that was killed: the table for the documents, and none in it.
+            Ok(there) if there.layout == Layout::KeyringAlone && Some(file) == keyring => {}
             Ok(there) if there.protection == Protection::Sealed => {
                 return Err(LifecycleError::AlreadySealed);
             }
@@ -117,5 +130,18 @@ pub fn check_new(path: &Path, keyring: Option<&Path>) -> Result<(), LifecycleErr
             Ok(_) => {}
         }
     }
+    Ok(())
+}
+
+/// What a run that was cut short left half-written is undone, as any program that opens the file would: looking at a file
+/// does not do that.
+fn roll_back(file: &Path) -> Result<(), LifecycleError> {
+    let journal = beside(file, "-journal");
+    if !std::fs::metadata(journal).is_ok_and(|about| about.len() > 0) {
+        return Ok(());
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(())
 }
