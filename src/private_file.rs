@@ -93,17 +93,46 @@ pub(crate) fn others_can_read(path: &Path) -> bool {
     }
 }
 
-/// Makes a file that is not there yet, writes `content` and waits for the disk; its folder knows it then, too.
+/// Makes a file that is not there yet, with `content`, and waits for the disk. It has its name only once it is whole:
+/// whoever is killed leaves half of it under a name of ours, which the next run takes away.
 pub(crate) fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = options().write(true).create_new(true).open(path)?;
+    let mut part = path.as_os_str().to_owned();
+    part.push(".sealed-store-part");
+    let part = Path::new(&part);
+    gone(part)?;
+    // Before anything is written, and once more by the name itself.
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(ErrorKind::AlreadyExists.into());
+    }
+    let mut file = options().write(true).create_new(true).open(part)?;
     let written = io::Write::write_all(&mut file, content)
         .and_then(|()| file.sync_all())
-        .and_then(|()| sync_folder(path));
-    if written.is_err() {
-        // Half a file is worse than none.
+        .and_then(|()| name(part, path));
+    drop(file);
+    let removed = gone(part);
+    written.and(removed)?;
+    sync_folder(path).inspect_err(|_| {
+        // Who is told that it failed finds none.
         let _ = fs::remove_file(path);
+    })
+}
+
+/// Gives a file a name that no other file has.
+fn name(part: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(part, path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(error),
+        // Where a file has one name only: nobody had this one a moment ago.
+        Err(_) if fs::symlink_metadata(path).is_err() => fs::rename(part, path),
+        other => other,
     }
-    written
+}
+
+/// Removes a file that may not be there.
+fn gone(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {

@@ -13,21 +13,21 @@ mod child;
 mod common;
 #[path = "common/dump.rs"]
 mod dump;
+#[path = "common/full_disk.rs"]
+mod full_disk;
 #[path = "common/mounts.rs"]
 mod mounts;
 #[path = "common/plain.rs"]
 mod plain;
 
-use std::io::Write;
 use std::path::Path;
 
 use child::{job, say};
 use dump::{assert_same, dump};
+use full_disk::{Ballast, is_advice};
 use sealed_store::lifecycle::{
     CheckOptions, DecryptOptions, EncryptOptions, LifecycleError, check, decrypt, encrypt,
 };
-use sealed_store::store::sqlite::SqliteFaultKind;
-use sealed_store::{SealError, StoreFaultKind};
 
 async fn run(verb: &str, path: &Path) -> Result<(), LifecycleError> {
     let key = common::raw_key();
@@ -39,19 +39,6 @@ async fn run(verb: &str, path: &Path) -> Result<(), LifecycleError> {
             .await
             .map(drop),
     }
-}
-
-/// It says that the disk is full, or failed.
-fn is_advice(error: &LifecycleError) {
-    let typed = match error {
-        LifecycleError::Sqlite(fault) => {
-            matches!(fault.kind(), SqliteFaultKind::Full | SqliteFaultKind::Io)
-        }
-        LifecycleError::Io(error) => error.kind() == std::io::ErrorKind::StorageFull,
-        LifecycleError::Seal(SealError::Keyring(fault)) => fault.kind() == StoreFaultKind::Io,
-        _ => false,
-    };
-    assert!(typed, "{error:?}");
 }
 
 fn entries(folder: &Path) -> Vec<String> {
@@ -89,15 +76,7 @@ fn on_a_small_disk() {
 async fn full(folder: &Path, from: &Path, verb: &str, room: u64) -> &'static str {
     let path = folder.join("w.db");
     std::fs::copy(from, &path).unwrap();
-    let ballast = folder.join("ballast");
-    let mut file = std::fs::File::create(&ballast).unwrap();
-    let mut size = 0u64;
-    // As much as there is, and then less.
-    while file.write_all(&[1; 4096]).is_ok() {
-        size += 4096;
-    }
-    file.set_len(size.saturating_sub(room)).unwrap();
-    drop(file);
+    let mut ballast = Some(Ballast::fill(folder, room));
     let result = run(verb, &path).await;
     let outcome = match result {
         Ok(()) => "fitted",
@@ -108,12 +87,14 @@ async fn full(folder: &Path, from: &Path, verb: &str, room: u64) -> &'static str
             left.retain(|name| name != "w.db.keyring-lock");
             assert_eq!(left, ["ballast", "w.db"], "{error:?}");
             assert_same(&dump(&path), &dump(from));
-            std::fs::remove_file(&ballast).unwrap();
+            ballast.take().unwrap().remove();
             run(verb, &path).await.unwrap();
             "full"
         }
     };
-    let _ = std::fs::remove_file(&ballast);
+    if let Some(ballast) = ballast {
+        ballast.remove();
+    }
     let mut left = entries(folder);
     left.retain(|name| name != "w.db.keyring-lock");
     assert_eq!(left, ["w.db"]);

@@ -18,6 +18,7 @@ use std::path::Path;
 
 use super::error::LifecycleError;
 use super::info::look;
+use super::step::step;
 use super::thread::briefly;
 use crate::error::SealError;
 use crate::keyring::document::{self, KEYRING, hex_array};
@@ -107,10 +108,12 @@ pub fn backup_header(keyring: &Path, to: &Path) -> Result<BackedUp, LifecycleErr
         serde_json::to_string_pretty(&backup).map_err(|_| corrupt("it can not be written"))?;
     let mut text = format!("{MAGIC}{VERSION}\n{json}\n");
     document::push_checksum(&mut text);
+    step("read");
     private_file::write_new(to, text.as_bytes()).map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => LifecycleError::FileExists,
         _ => error.into(),
     })?;
+    step("written");
     Ok(BackedUp {
         keyring_id,
         documents: documents.len() as u64,
@@ -296,6 +299,7 @@ pub async fn restore_header(
     let verified = verify(&backup.documents, provider).await?;
     let store = SqliteKeyring::at(keyring);
     let _alone = lock_alone(&store).await.map_err(SealError::from)?;
+    step("held");
     let present = store.documents().await.map_err(SealError::from)?;
     owners.extend(
         present
@@ -312,10 +316,12 @@ pub async fn restore_header(
     if (plan.told.older || loses || revives) && refused {
         return Err(LifecycleError::OlderBackup { loses, revives });
     }
+    step("planned");
     store
         .replace(plan.documents)
         .await
         .map_err(SealError::from)?;
+    step("replaced");
     Ok(plan.told)
 }
 

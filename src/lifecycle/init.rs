@@ -3,12 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rusqlite::{Connection, OpenFlags};
+
 use super::error::LifecycleError;
 use super::info::{self, Protection};
 use super::peek::Layout;
 use super::thread::briefly;
+    step("new");
 use crate::error::SealError;
-use crate::keyring::KeyringOptions;
+use crate::keyring::{Keyring, KeyringOptions};
 use crate::keyring::store::SqliteKeyring;
 use crate::options::SealOptions;
 use crate::provider::KeyProvider;
@@ -72,6 +75,7 @@ pub async fn init(
 ) -> Result<Initialised, LifecycleError> {
     let files = (path.to_owned(), keyring.map(Path::to_owned));
     briefly(move || check_new(&files.0, files.1.as_deref())).await?;
+    step("new");
     let suite = options.suite.unwrap_or_else(Suite::for_this_machine);
     let mut keyring_options = KeyringOptions::new().seal(SealOptions::new().suite(suite));
     if let Some(label) = options.label {
@@ -80,21 +84,37 @@ pub async fn init(
     }
     // The store first: what is something else is refused before anything is written to it.
     let store = SqliteStore::open(path).await.map_err(SealError::Inner)?;
+    step("store");
     let documents = match keyring {
         Some(keyring) => SqliteKeyring::at(keyring),
         None => SqliteKeyring::in_store(path, &store),
     };
-    let keyring = keyring_options.create(documents, provider).await?;
-    let account = keyring.create_account(ACCOUNT).await?;
-    let backend = SealedBackend::open(Arc::new(store.clone()), account).await?;
-    backend.require_canary().await?;
-    drop(backend);
-    store.close().await.map_err(SealError::Inner)?;
+    let made = make(&store, keyring_options.create(documents, provider)).await;
+    // Also of one that failed: whoever tries again finds nothing of it open.
+    let closed = store.close().await;
+    let keyring_id = made?;
+    closed.map_err(SealError::Inner)?;
+    step("closed");
     Ok(Initialised {
-        keyring_id: keyring.id(),
+        keyring_id,
         account: ACCOUNT.to_owned(),
         suite,
     })
+}
+
+/// An account of a new keyring, and the row that says whose the store is.
+async fn make(
+    store: &SqliteStore,
+    keyring: impl Future<Output = Result<Keyring, SealError>>,
+) -> Result<[u8; 16], SealError> {
+    let keyring = keyring.await?;
+    step("keyring");
+    let account = keyring.create_account(ACCOUNT).await?;
+    step("account");
+    let backend = SealedBackend::open(Arc::new(store.clone()), account).await?;
+    backend.require_canary().await?;
+    step("canary");
+    Ok(keyring.id())
 }
 
 /// Whether [`init`] would make a store there.
@@ -103,10 +123,13 @@ pub async fn init(
 /// As [`init`], of what is there already.
 pub fn check_new(path: &Path, keyring: Option<&Path>) -> Result<(), LifecycleError> {
     for file in [Some(path), keyring].into_iter().flatten() {
+        roll_back(file)?;
         match info::info(file, None) {
             Err(LifecycleError::NoStore) => {}
             Err(error) => return Err(error),
             Ok(there) if there.keyring.is_some() => return Err(LifecycleError::AlreadySealed),
+            // Of a run that was killed: the table for the documents, and none in it.
+            Ok(there) if there.layout == Layout::KeyringAlone && Some(file) == keyring => {}
             Ok(there) if there.protection == Protection::Sealed => {
                 return Err(LifecycleError::AlreadySealed);
             }
@@ -119,5 +142,18 @@ pub fn check_new(path: &Path, keyring: Option<&Path>) -> Result<(), LifecycleErr
             Ok(_) => {}
         }
     }
+    Ok(())
+}
+
+/// What a run that was cut short left half-written is undone, as any program that opens the file would: looking at a file
+/// does not do that.
+fn roll_back(file: &Path) -> Result<(), LifecycleError> {
+    let journal = beside(file, "-journal");
+    if !std::fs::metadata(journal).is_ok_and(|about| about.len() > 0) {
+        return Ok(());
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(())
 }

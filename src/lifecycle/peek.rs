@@ -12,6 +12,8 @@ use crate::store::sqlite::key;
 
 /// How every SQLite database begins.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// How long a log's header is. What is no longer holds no change: a program was killed before its first.
+const LOG_HEADER: u64 = 32;
 
 /// What became of a write-ahead log beside the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +74,8 @@ pub(super) fn open(path: &Path) -> Result<Found, LifecycleError> {
     let (log, index) = (length("-wal").unwrap_or(0), length("-shm"));
     let (parameters, log) = match (log, index) {
         // As a file that nobody can change: SQLite makes no log and no index beside it then.
-        (0, _) => ("immutable=1", Log::None),
+        // Of a log that is a header alone, SQLite would say for ten seconds that others are in the way.
+        (0..=LOG_HEADER, _) => ("immutable=1", Log::None),
         (_, Some(_)) => ("mode=ro&readonly_shm=1", Log::Read),
         (_, None) => ("immutable=1", Log::Unread),
     };

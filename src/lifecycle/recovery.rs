@@ -1,6 +1,7 @@
 //! A slot for a recovery code, which somebody must have seen.
 
 use super::error::LifecycleError;
+use super::step::step;
 use crate::keyring::Keyring;
 use crate::provider::RecoveryCode;
 
@@ -16,6 +17,7 @@ pub async fn add_recovery_slot(
 ) -> Result<u32, LifecycleError> {
     let code = RecoveryCode::generate()?;
     let slot = keyring.add_slot(label, &code).await?;
+    step("slot");
     if let Err(error) = show(&code) {
         keyring.remove_slot(slot).await?;
         return Err(error.into());

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 /// What happens to which calls.
 #[derive(Clone, Copy, Debug)]
 pub struct Fault<'a> {
-    /// `pwrite`, `fsync`, `ftruncate` or `any` of them.
+    /// `pwrite`, `fsync`, `ftruncate` or `any` of them; or `all`, those of our own code too: see `faults.c`.
     pub calls: &'a str,
     /// The number of an error, or `kill`; `half+` before it for a write that is made by half first.
     pub how: &'a str,
