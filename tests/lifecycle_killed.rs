@@ -137,12 +137,12 @@ async fn in_the_calls_that_change_files() {
         };
         let mut cut = 0;
         for how in hows {
-            // A new file is in more states than one that is there: of all of them.
+            // A new file is in more states than one that is there. (In the long form it is each call.)
             let ends = match verb {
-                Verb::Init | Verb::InitApart => calls,
-                _ => 3,
+                Verb::Init | Verb::InitApart => 8,
+                _ => 2,
             };
-            for call in faults::sample(calls, ends, 6) {
+            for call in faults::sample(calls, ends, 4) {
                 let folder = scene.fresh();
                 let mut dying = work_in(verb, folder.path(), "");
                 let at = (call, call);
