@@ -79,7 +79,7 @@ async fn full(scene: &Scene, disk: &Path, stop: u64) -> String {
     }
     ballast.remove();
     scene
-        .converges(disk, result.is_ok(), &[], stop % 2 == 0)
+        .converges(disk, result.is_ok(), &[], stop.is_multiple_of(2))
         .await;
     let outcome = if result.is_ok() { "fitted" } else { "full" };
     format!("{outcome} {step}")

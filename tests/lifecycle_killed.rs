@@ -158,7 +158,7 @@ async fn in_the_calls_that_change_files() {
                 let done = is_done(&said);
                 cut += u64::from(!done);
                 scene
-                    .converges(folder.path(), done, &said, call % 2 == 0)
+                    .converges(folder.path(), done, &said, call.is_multiple_of(2))
                     .await;
             }
         }
