@@ -11,9 +11,8 @@ use crate::provider::KeyProvider;
 use crate::sealed::SealedBackend;
 use crate::store::sqlite::SqliteStore;
 
-/// The name of the account in the keyring, and upstream's number for it.
+/// The name of the account in the keyring.
 const ACCOUNT: &str = "1";
-const ACCOUNT_NUMBER: i32 = 1;
 
 /// Opens the sealed store in the SQLite file at `path`, or makes it: rows, keys and all in this one file,
 /// for one account. Its keyring is `backend.account().keyring()`.
@@ -55,11 +54,9 @@ pub async fn open(
     let in_file = SqliteKeyring::in_store(path.as_ref(), &store);
     let keyring = Keyring::open_or_create(in_file, provider).await?;
     let account = keyring.account_or_create(ACCOUNT).await?;
-    if account.is_resealed() {
-        // Where that fails they stay: the store is whole, and the next run of `reencrypt` tells why.
-        if let Err(error) = lifecycle::finish(path.as_ref(), ACCOUNT_NUMBER, &account).await {
-            tracing::warn!(target: "sealed_store", %error, "old data keys are still retained");
-        }
+    // Where that fails they stay: the store is whole, and the next run of `reencrypt` tells why.
+    if let Err(error) = lifecycle::finish(path.as_ref(), &keyring).await {
+        tracing::warn!(target: "sealed_store", %error, "old data keys may still be retained");
     }
     let backend = SealedBackend::open(Arc::new(store), account).await?;
     backend.require_canary().await?;

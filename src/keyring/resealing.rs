@@ -3,9 +3,9 @@
 //! An old generation is destroyed in the order prove, mark, prove, erase: whoever walks the store proves, and the two
 //! steps here are durable before the next.
 
-use super::Account;
 use super::destroy::erase;
 use super::document::{AccountBody, KeyEntry, KeyState, Resealing, ResealingTarget};
+use super::{Account, Keyring, account};
 use crate::error::SealError;
 use crate::record::Table;
 
@@ -31,22 +31,33 @@ fn in_use() -> SealError {
 impl Account {
     /// The generations that open and do not seal, oldest first: what their tables' rows may still be under.
     pub(crate) async fn old_generations(&self) -> Result<Vec<Generation>, SealError> {
-        let mut old = Vec::new();
+        self.generations(|state| matches!(state, KeyState::Retained | KeyState::Destroying))
+            .await
+    }
+
+    /// The generations that seal, one a table.
+    pub(crate) async fn active_generations(&self) -> Result<Vec<Generation>, SealError> {
+        self.generations(|state| state == KeyState::Active).await
+    }
+
+    async fn generations(
+        &self,
+        wanted: impl Fn(KeyState) -> bool,
+    ) -> Result<Vec<Generation>, SealError> {
+        let mut found = Vec::new();
         self.shared
             .change(|body, _| {
-                old = body
+                found = body
                     .keys
                     .iter()
-                    .filter(|entry| {
-                        matches!(entry.state, KeyState::Retained | KeyState::Destroying)
-                    })
+                    .filter(|entry| wanted(entry.state))
                     .filter_map(|entry| entry.table.map(|table| (table, entry.generation)))
                     .collect();
                 Ok(false)
             })
             .await?;
-        old.sort_unstable();
-        Ok(old)
+        found.sort_unstable();
+        Ok(found)
     }
 
     /// Marks old generations for destruction, durably. They open until they are erased.
@@ -148,14 +159,49 @@ impl Account {
         Ok(found)
     }
 
-    /// Notes durably how far a resealing is; `None` when it is done.
-    pub(crate) async fn note_resealing(&self, at: Option<&Resealing>) -> Result<(), SealError> {
+    /// Notes durably how far a resealing is. What somebody else began meanwhile is of more tables or of newer keys: its
+    /// place stands.
+    pub(crate) async fn note_resealing(&self, at: &Resealing) -> Result<(), SealError> {
         self.shared
-            .change(|body, _| {
-                let changed = body.resealing.as_ref() != at;
-                body.resealing = at.cloned();
-                Ok(changed)
+            .change(|body, _| match &mut body.resealing {
+                Some(there) if there.targets == at.targets => {
+                    let changed = there != at;
+                    there.clone_from(at);
+                    Ok(changed)
+                }
+                _ => Ok(false),
             })
             .await
+    }
+
+    /// Notes durably that a resealing is done. The caller holds the keyring alone.
+    pub(crate) async fn end_resealing(&self, done: &Resealing) -> Result<(), SealError> {
+        self.shared
+            .change(|body, _| {
+                let is_it = |there: &Resealing| there.targets == done.targets;
+                let ended = body.resealing.as_ref().is_some_and(is_it);
+                if ended {
+                    body.resealing = None;
+                }
+                Ok(ended)
+            })
+            .await
+    }
+}
+
+impl Keyring {
+    /// Whether there is an account whose rows are all resealed, and whose old keys wait for somebody who is alone.
+    pub(crate) async fn has_resealed(&self) -> Result<bool, SealError> {
+        for name in self.accounts().await? {
+            match account::read(&self.core, &name).await {
+                Ok((_, body)) if body.resealing.as_ref().is_some_and(|at| at.walked) => {
+                    return Ok(true);
+                }
+                // Listed before its document was written.
+                Ok(_) | Err(SealError::UnknownAccount) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
     }
 }

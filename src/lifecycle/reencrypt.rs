@@ -25,10 +25,11 @@ use super::step::step;
 use crate::error::SealError;
 use crate::keyring::store::SqliteKeyring;
 use crate::keyring::{
-    Account, AccountState, Generation, KeyringOptions, Resealing, ResealingTarget,
+    Account, AccountState, Generation, Keyring, KeyringOptions, Resealing, ResealingTarget,
 };
 use crate::provider::KeyProvider;
 use crate::record::Table;
+use crate::rows::Layout;
 use crate::thread::off_thread;
 use hands::{Hands, Walked};
 use place::Place;
@@ -114,15 +115,7 @@ pub async fn reencrypt(
     progress.begin(Phase::Preparing, None);
     let path = source::real(path.as_ref())?;
     let looked = path.clone();
-    let (layout, canaries) = on_thread(move || {
-        let connection = connect(&looked)?;
-        let layout = source::layout(&connection)?;
-        if !source::is_sealed(&connection, layout)? {
-            return Err(LifecycleError::NotSealed);
-        }
-        Ok((layout, source::canaries(&connection, layout)?))
-    })
-    .await?;
+    let (layout, canaries) = on_thread(move || look(&looked)).await?;
     let file = options.keyring_file.as_deref().unwrap_or(&path);
     let keyring = options.keyring.clone();
     let keyring = keyring.open(SqliteKeyring::at(file), provider).await?;
@@ -165,32 +158,51 @@ pub async fn reencrypt(
 }
 
 /// Finishes what [`reencrypt`] left because somebody else had the keyring open, if nobody has it now: called before the store is
-/// opened. The old keys stay where that is not so.
-pub(crate) async fn finish(path: &Path, number: i32, account: &Account) -> Result<()> {
-    let opened = path.to_owned();
-    let (connection, layout) = on_thread(move || {
-        let connection = connect(&opened)?;
-        let layout = source::layout(&connection)?;
-        Ok((connection, layout))
-    })
-    .await?;
-    let mut summary = ReencryptSummary::default();
-    let mut task = Task {
-        account: account.clone(),
-        hands: Some(Hands::new(
-            connection,
-            layout,
-            account.clone(),
-            number,
-            None,
-        )),
-        progress: &(),
-        summary: &mut summary,
-    };
-    match task.account.resealing().await? {
-        Some(resealing) if resealing.walked => task.reseal(resealing).await,
-        _ => Ok(()),
+/// opened, for every account whose rows are all resealed. The old keys stay where that is not so.
+pub(crate) async fn finish(path: &Path, keyring: &Keyring) -> Result<()> {
+    if !keyring.has_resealed().await? {
+        return Ok(());
     }
+    let looked = path.to_owned();
+    let (layout, canaries) = on_thread(move || look(&looked)).await?;
+    let accounts = source::accounts(keyring, canaries).await?;
+    if !accounts.unknown.is_empty() {
+        return Err(source::unknown_account());
+    }
+    let mut refused = None;
+    for (number, account) in accounts.by_number {
+        let Some(resealing) = account.resealing().await?.filter(|at| at.walked) else {
+            continue;
+        };
+        let opened = path.to_owned();
+        let connection = on_thread(move || connect(&opened)).await?;
+        let mut task = Task {
+            hands: Some(Hands::new(
+                connection,
+                layout,
+                account.clone(),
+                number,
+                None,
+            )),
+            account,
+            progress: &(),
+            summary: &mut ReencryptSummary::default(),
+        };
+        if let Err(error) = task.reseal(resealing).await {
+            refused.get_or_insert(error);
+        }
+    }
+    refused.map_or(Ok(()), Err)
+}
+
+/// What the sealed store at `path` is, and what its canaries say.
+fn look(path: &Path) -> Result<(Layout, Vec<source::Said>)> {
+    let connection = connect(path)?;
+    let layout = source::layout(&connection)?;
+    if !source::is_sealed(&connection, layout)? {
+        return Err(LifecycleError::NotSealed);
+    }
+    Ok((layout, source::canaries(&connection, layout)?))
 }
 
 /// The resealing of one account.
@@ -208,8 +220,22 @@ impl Task<'_> {
         if let Some(resealing) = self.account.resealing().await? {
             // What was begun is finished first: it may be of other tables.
             self.summary.resumed = true;
-            left.retain(|table| !resealing.targets.iter().any(|done| done.table == *table));
+            let targets = resealing.targets.clone();
+            let before = self.summary.retained;
             self.reseal(resealing).await?;
+            // Since it was begun a table may have got a newer key by `Account::rotate_data_keys`: its rows are under keys
+            // that this one did not end.
+            let active = self.account.active_generations().await?;
+            left.retain(|table| {
+                let is_newest = |done: &ResealingTarget| {
+                    done.table == *table && active.contains(&(done.table, done.generation))
+                };
+                !targets.iter().any(is_newest)
+            });
+            if !left.is_empty() {
+                // What it retained is of the next one too.
+                self.summary.retained = before;
+            }
         }
         if left.is_empty() {
             return Ok(());
@@ -266,7 +292,7 @@ impl Task<'_> {
             step("page");
             place::advance(self.layout()?, resealing, walked.next);
             if walked.noteworthy {
-                self.account.note_resealing(Some(resealing)).await?;
+                self.account.note_resealing(resealing).await?;
                 step("noted");
             }
             self.progress.rows(done);
@@ -274,11 +300,11 @@ impl Task<'_> {
         if let Some(error) = refused {
             // The walk begins anew when it is mended: where it is now does not say what was passed over.
             place::restart(resealing);
-            self.account.note_resealing(Some(resealing)).await?;
+            self.account.note_resealing(resealing).await?;
             return Err(error);
         }
         resealing.walked = true;
-        self.account.note_resealing(Some(resealing)).await?;
+        self.account.note_resealing(resealing).await?;
         step("walked");
         Ok(())
     }
@@ -295,7 +321,7 @@ impl Task<'_> {
         let mut failed = None;
         let outcome = account
             .exclusively(async {
-                match self.destroy_alone(&doomed).await {
+                match self.destroy_alone(resealing, &doomed).await {
                     Ok(destroyed) => Ok(destroyed),
                     Err(LifecycleError::Seal(error)) => Err(error),
                     Err(error) => {
@@ -323,7 +349,11 @@ impl Task<'_> {
     }
 
     /// Prove, mark, prove, erase.
-    async fn destroy_alone(&mut self, doomed: &[Generation]) -> Result<bool> {
+    async fn destroy_alone(
+        &mut self,
+        resealing: &Resealing,
+        doomed: &[Generation],
+    ) -> Result<bool> {
         // Nobody else can make keys now: what is known is all there is.
         self.account.reload().await?;
         if !self.prove(doomed).await? {
@@ -341,7 +371,7 @@ impl Task<'_> {
         step("settled");
         self.account.erase_generations(doomed).await?;
         step("erased");
-        self.account.note_resealing(None).await?;
+        self.account.end_resealing(resealing).await?;
         step("finished");
         Ok(true)
     }
@@ -371,7 +401,7 @@ impl Task<'_> {
         Ok(true)
     }
 
-    fn layout(&self) -> Result<crate::rows::Layout> {
+    fn layout(&self) -> Result<Layout> {
         Ok(self.hands.as_ref().ok_or_else(lost)?.layout())
     }
 

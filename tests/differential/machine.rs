@@ -169,6 +169,7 @@ impl<K: Of> StateMachineTest for Machine<K> {
     }
 
     fn apply(mut side: Side, _: &Plan, step: Step) -> Side {
+        side.pair.step();
         match step {
             Step::Call(call) => {
                 if side.call(&call) {

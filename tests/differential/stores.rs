@@ -23,22 +23,45 @@ pub struct Pair {
     /// `None` only while it is reopened.
     opened: Option<Opened>,
     /// Another process that gives the sealed side new keys and reseals its rows, over and over.
-    resealing: Option<Child>,
+    resealing: Option<Resealing>,
     home: Home,
 }
 
-/// How often that was done to the end, in all cases.
+/// How often that made all keys new while the tested side had the keyring open, so that it met rows of keys that it did
+/// not know and the old ones were retained; and how many rows were resealed then. In all cases.
 pub static RESEALED: AtomicU64 = AtomicU64::new(0);
+pub static RESEALED_ROWS: AtomicU64 = AtomicU64::new(0);
 
-impl Drop for Pair {
-    fn drop(&mut self) {
-        if let Some(child) = self.resealing.take() {
-            let said = child
-                .kill()
-                .iter()
-                .filter(|line| *line == "resealed")
-                .count();
-            RESEALED.fetch_add(said as u64, Ordering::Relaxed);
+/// How often one store gets new keys at most: its account's document grows with each.
+pub const ROUNDS: u32 = 6;
+/// So many steps are made before the next new keys are waited for.
+const STEPS: u32 = 20;
+
+/// The other process.
+struct Resealing {
+    child: Child,
+    steps: u32,
+    rounds: u32,
+}
+
+impl Resealing {
+    fn step(&mut self) {
+        self.steps += 1;
+        if self.steps.is_multiple_of(STEPS) && self.rounds < ROUNDS {
+            let said = self.child.next().expect("it goes on until it is killed");
+            self.count(&said);
+        }
+    }
+
+    fn count(&mut self, said: &str) {
+        let mut words = said.split(' ').skip(1).map(str::parse::<u64>);
+        let (Some(Ok(rows)), Some(Ok(retained))) = (words.next(), words.next()) else {
+            panic!("{said}");
+        };
+        self.rounds += 1;
+        if rows > 0 && retained > 0 {
+            RESEALED.fetch_add(1, Ordering::Relaxed);
+            RESEALED_ROWS.fetch_add(rows, Ordering::Relaxed);
         }
     }
 }
@@ -140,7 +163,19 @@ impl Pair {
         if let Home::Sqlite(files) = &self.home {
             let path = files.folder.path().join(SEALED_FILE);
             let path = path.to_str().expect("a UTF-8 path");
-            self.resealing = Some(Child::run("resealing", &[path]));
+            self.resealing = Some(Resealing {
+                child: Child::run("resealing", &[path]),
+                steps: 0,
+                rounds: 0,
+            });
+        }
+    }
+
+    /// A step is made: from time to time not before the other process has made new keys, so that both go on side by side
+    /// however fast each is.
+    pub fn step(&mut self) {
+        if let Some(resealing) = &mut self.resealing {
+            resealing.step();
         }
     }
 

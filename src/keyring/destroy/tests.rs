@@ -133,6 +133,7 @@ async fn how_far_a_resealing_is_survives_a_new_root() {
     let keyring = Keyring::create(store(), &raw()).await.unwrap();
     let account = keyring.create_account("1").await.unwrap();
     assert_eq!(account.resealing().await.unwrap(), None);
+    account.begin_resealing(&[Table::Session]).await.unwrap();
     let at = Resealing {
         targets: vec![ResealingTarget {
             table: Table::Session,
@@ -142,9 +143,9 @@ async fn how_far_a_resealing_is_survives_a_new_root() {
         after: vec![0, 255],
         walked: false,
     };
-    account.note_resealing(Some(&at)).await.unwrap();
+    account.note_resealing(&at).await.unwrap();
     keyring.rotate_root(&[(1, &raw())], &[]).await.unwrap();
-    assert_eq!(account.resealing().await.unwrap(), Some(at));
-    account.note_resealing(None).await.unwrap();
+    assert_eq!(account.resealing().await.unwrap(), Some(at.clone()));
+    account.end_resealing(&at).await.unwrap();
     assert_eq!(account.resealing().await.unwrap(), None);
 }

@@ -11,6 +11,7 @@ use crate::lifecycle::LifecycleError;
 use crate::lifecycle::build::{self, Unit};
 use crate::lifecycle::convert::Sealed;
 use crate::lifecycle::opened;
+use crate::lifecycle::step::step;
 use crate::options::SealOptions;
 use crate::record::{NONCE_LEN, Nonce};
 use crate::rows::{self, Cursor, Found, Layout};
@@ -23,6 +24,8 @@ type Result<T> = std::result::Result<T, LifecycleError>;
 const PAGE: usize = 256;
 /// How often a walk's place is written: the document waits for the disk.
 const NOTED: Duration = Duration::from_secs(1);
+/// Or after so many rows: no more than these are looked at again after a kill, however fast the walk is.
+const NOTED_ROWS: u64 = 8192;
 
 /// What works on the rows of one account.
 pub(super) struct Hands {
@@ -32,6 +35,8 @@ pub(super) struct Hands {
     number: i32,
     rate: Option<u32>,
     noted: Instant,
+    /// Rows since then.
+    seen: u64,
 }
 
 /// What became of a page.
@@ -83,6 +88,7 @@ impl Hands {
             number,
             rate,
             noted: Instant::now(),
+            seen: 0,
         }
     }
 
@@ -157,14 +163,16 @@ impl Hands {
                 }
             }
         }
+        step("sealed");
         let changed = self.replace(&changes)?;
         if let Some(rate) = self.rate {
             let due = Duration::from_secs_f64(seen as f64 / f64::from(rate));
             std::thread::sleep(due.saturating_sub(began.elapsed()));
         }
-        let noteworthy = self.noted.elapsed() >= NOTED;
+        self.seen += seen;
+        let noteworthy = self.seen >= NOTED_ROWS || self.noted.elapsed() >= NOTED;
         if noteworthy {
-            self.noted = Instant::now();
+            (self.noted, self.seen) = (Instant::now(), 0);
         }
         Ok(Walked {
             seen,
