@@ -55,7 +55,7 @@ pub async fn open(
     let keyring = Keyring::open_or_create(in_file, provider).await?;
     let account = keyring.account_or_create(ACCOUNT).await?;
     // Where that fails they stay: the store is whole, and the next run of `reencrypt` tells why.
-    if let Err(error) = lifecycle::finish(path.as_ref(), &keyring).await {
+    if let Err(error) = lifecycle::finish(path.as_ref(), &keyring, &account).await {
         tracing::warn!(target: "sealed_store", %error, "old data keys may still be retained");
     }
     let backend = SealedBackend::open(Arc::new(store), account).await?;

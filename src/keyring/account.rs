@@ -45,6 +45,9 @@ struct Loaded {
     revision: Revision,
     state: AccountState,
     store_id: Option<[u8; 16]>,
+    /// Whether all its rows are resealed and old keys wait for their end.
+    #[cfg(feature = "sqlite")]
+    resealed: bool,
     /// `None` while the keyring is not open.
     keys: Option<Box<AccountKeys>>,
 }
@@ -111,6 +114,8 @@ impl AccountShared {
                 revision: body.revision,
                 state: body.state,
                 store_id: body.store_id,
+                #[cfg(feature = "sqlite")]
+                resealed: body.is_resealed(),
                 keys,
             };
             Ok(())
@@ -269,6 +274,8 @@ fn adopt(core: &Arc<Core>, body: &AccountBody) -> Result<Account, SealError> {
             revision: body.revision,
             state: body.state,
             store_id: body.store_id,
+            #[cfg(feature = "sqlite")]
+            resealed: false,
             keys: None,
         }),
         refreshed: async_lock::Mutex::new((None, 0)),
@@ -408,6 +415,12 @@ impl Account {
     /// The id of the store that the account is bound to, if it is.
     pub(crate) fn store_id(&self) -> Option<[u8; 16]> {
         self.loaded().store_id
+    }
+
+    /// Whether all its rows are resealed and old keys wait for somebody who is alone.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn is_resealed(&self) -> bool {
+        self.loaded().resealed
     }
 
     /// Whether rows of a table can be written: its keys were not destroyed.

@@ -189,14 +189,25 @@ impl Account {
     }
 }
 
+impl AccountBody {
+    /// Whether all rows are resealed and old keys wait for somebody who is alone.
+    pub(super) fn is_resealed(&self) -> bool {
+        self.resealing.as_ref().is_some_and(|at| at.walked)
+    }
+}
+
 impl Keyring {
-    /// Whether there is an account whose rows are all resealed, and whose old keys wait for somebody who is alone.
-    pub(crate) async fn has_resealed(&self) -> Result<bool, SealError> {
+    /// Whether there is such an account. `opened` was read just now; only others are read for it.
+    pub(crate) async fn has_resealed(&self, opened: &Account) -> Result<bool, SealError> {
+        if opened.is_resealed() {
+            return Ok(true);
+        }
         for name in self.accounts().await? {
+            if name == opened.name() {
+                continue;
+            }
             match account::read(&self.core, &name).await {
-                Ok((_, body)) if body.resealing.as_ref().is_some_and(|at| at.walked) => {
-                    return Ok(true);
-                }
+                Ok((_, body)) if body.is_resealed() => return Ok(true),
                 // Listed before its document was written.
                 Ok(_) | Err(SealError::UnknownAccount) => {}
                 Err(error) => return Err(error),

@@ -22,6 +22,7 @@ use super::error::LifecycleError;
 use super::progress::{Phase, Progress};
 use super::source;
 use super::step::step;
+use super::thread::{briefly, lost};
 use crate::error::SealError;
 use crate::keyring::store::SqliteKeyring;
 use crate::keyring::{
@@ -30,7 +31,7 @@ use crate::keyring::{
 use crate::provider::KeyProvider;
 use crate::record::Table;
 use crate::rows::Layout;
-use crate::thread::off_thread;
+use crate::store::sqlite::log_length;
 use hands::{Hands, Walked};
 use place::Place;
 
@@ -95,6 +96,9 @@ pub struct ReencryptSummary {
     /// Old data keys that are retained, because somebody else has the keyring open: run it again, or open the store,
     /// when nobody has.
     pub retained: u64,
+    /// Whether somebody reads the keyring's file (a `check`, any SQLite program), so that destroyed keys are left in its
+    /// write-ahead log until the next change of the keyring.
+    pub log_left: bool,
 }
 
 /// Gives the accounts of the sealed store at `path` new data keys, reseals their rows and destroys the old keys. The
@@ -115,7 +119,7 @@ pub async fn reencrypt(
     progress.begin(Phase::Preparing, None);
     let path = source::real(path.as_ref())?;
     let looked = path.clone();
-    let (layout, canaries) = on_thread(move || look(&looked)).await?;
+    let (layout, canaries) = briefly(move || look(&looked)).await?;
     let file = options.keyring_file.as_deref().unwrap_or(&path);
     let keyring = options.keyring.clone();
     let keyring = keyring.open(SqliteKeyring::at(file), provider).await?;
@@ -135,7 +139,7 @@ pub async fn reencrypt(
             continue;
         }
         let opened = path.clone();
-        let connection = on_thread(move || connect(&opened)).await?;
+        let connection = briefly(move || connect(&opened)).await?;
         let hands = Hands::new(connection, layout, account.clone(), number, options.rate);
         let mut task = Task {
             account,
@@ -151,6 +155,7 @@ pub async fn reencrypt(
             other => other?,
         }
     }
+    summary.log_left = summary.destroyed > 0 && log_length(file) > 0;
     match refused {
         Some(error) => Err(error),
         None => Ok(summary),
@@ -159,12 +164,12 @@ pub async fn reencrypt(
 
 /// Finishes what [`reencrypt`] left because somebody else had the keyring open, if nobody has it now: called before the store is
 /// opened, for every account whose rows are all resealed. The old keys stay where that is not so.
-pub(crate) async fn finish(path: &Path, keyring: &Keyring) -> Result<()> {
-    if !keyring.has_resealed().await? {
+pub(crate) async fn finish(path: &Path, keyring: &Keyring, opened: &Account) -> Result<()> {
+    if !keyring.has_resealed(opened).await? {
         return Ok(());
     }
     let looked = path.to_owned();
-    let (layout, canaries) = on_thread(move || look(&looked)).await?;
+    let (layout, canaries) = briefly(move || look(&looked)).await?;
     let accounts = source::accounts(keyring, canaries).await?;
     if !accounts.unknown.is_empty() {
         return Err(source::unknown_account());
@@ -175,7 +180,7 @@ pub(crate) async fn finish(path: &Path, keyring: &Keyring) -> Result<()> {
             continue;
         };
         let opened = path.to_owned();
-        let connection = on_thread(move || connect(&opened)).await?;
+        let connection = briefly(move || connect(&opened)).await?;
         let mut task = Task {
             hands: Some(Hands::new(
                 connection,
@@ -411,7 +416,7 @@ impl Task<'_> {
         work: impl FnOnce(&mut Hands) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let mut hands = self.hands.take().ok_or_else(lost)?;
-        let (hands, result) = on_thread(move || {
+        let (hands, result) = briefly(move || {
             let result = work(&mut hands);
             Ok((hands, result))
         })
@@ -431,21 +436,6 @@ async fn doomed(account: &Account, resealing: &Resealing) -> Result<Vec<Generati
             .any(|target| target.table == *table && *generation < target.generation)
     });
     Ok(doomed)
-}
-
-/// The thread that had the connection did not come back.
-fn lost() -> LifecycleError {
-    LifecycleError::Invalid {
-        what: "a piece of work ended unexpectedly; run it again, which goes on where it was",
-    }
-}
-
-async fn on_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    off_thread("sealed-store-reseal", work)
-        .await
-        .unwrap_or_else(|| Err(lost()))
 }
 
 /// A connection beside those of the application.

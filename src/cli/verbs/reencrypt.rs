@@ -79,12 +79,16 @@ impl Reencrypt {
                 "resumed": done.resumed,
                 "destroyed": done.destroyed,
                 "retained": done.retained,
+                "log_left": done.log_left,
             }),
             &format!(
                 "Resealed {} rows under new keys; {} old keys are destroyed, {} are retained.",
                 done.resealed, done.destroyed, done.retained
             ),
         )?;
+        if done.log_left {
+            output.note("Warning: somebody reads the keyring's file, and destroyed keys are left in its log until the keyring is changed again.");
+        }
         if done.retained > 0 {
             output.note(
                 "Another program has the store open, so the old keys are retained. Run it again with no other program there, which destroys them; \
