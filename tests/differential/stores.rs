@@ -171,6 +171,11 @@ impl Pair {
         }
     }
 
+    /// Whether another process works on the sealed side meanwhile.
+    pub fn is_shared(&self) -> bool {
+        self.resealing.is_some()
+    }
+
     /// A step is made: from time to time not before the other process has made new keys, so that both go on side by side
     /// however fast each is.
     pub fn step(&mut self) {
