@@ -52,7 +52,7 @@ impl KeyProvider for AgentProvider {
     async fn generate(&self, context: &SlotContext) -> Result<NewSlot, ProviderError> {
         let mut secret = SecretBox::<[u8; 32]>::default();
         getrandom::fill(secret.expose_secret_mut()).map_err(|error| {
-            ProviderError::new(ProviderErrorKind::Resources, "no random bytes; try again")
+            ProviderError::new(ProviderErrorKind::Unavailable, "no random bytes; try again")
                 .with_source(error)
         })?;
         let handle = format!("{}/{}", self.key_name, context.slot);
@@ -75,7 +75,7 @@ impl KeyProvider for AgentProvider {
     ) -> Result<SecretBox<[u8; 32]>, ProviderError> {
         let gone = || {
             ProviderError::new(
-                ProviderErrorKind::KeyUnavailable,
+                ProviderErrorKind::Destroyed,
                 "the agent has no such key; check which agent this deployment uses",
             )
         };
@@ -88,7 +88,7 @@ impl KeyProvider for AgentProvider {
         let Kept(bound_to, secret) = secrets.get(handle).ok_or_else(gone)?;
         if bound_to != context {
             return Err(ProviderError::new(
-                ProviderErrorKind::Refused,
+                ProviderErrorKind::ContextMismatch,
                 "the agent's key belongs to another slot",
             ));
         }

@@ -1,7 +1,10 @@
 //! Blocking work beside any runtime, or none, and turns for others on one.
 
 use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::mpsc;
 use std::task::Poll;
+use std::time::Duration;
 
 use futures_channel::oneshot;
 
@@ -58,4 +61,37 @@ pub(crate) async fn yield_now() {
         Poll::Pending
     })
     .await;
+}
+
+/// Waits, on a thread that ends when the future is dropped. Where there are no threads it does not wait.
+pub(crate) async fn pause(time: Duration) {
+    let (dropped, wait) = mpsc::channel::<()>();
+    let over = start("sealed-store-pause", move || {
+        let _ = wait.recv_timeout(time);
+    });
+    if let Some(over) = over {
+        let _ = over.await;
+    }
+    drop(dropped);
+}
+
+/// What a future gives in this time. Where there are no threads it has all the time it needs.
+pub(crate) async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let (dropped, wait) = mpsc::channel::<()>();
+    let mut over = start("sealed-store-pause", move || {
+        let _ = wait.recv_timeout(time);
+    });
+    let mut future = pin!(future);
+    let answer = poll_fn(|context| {
+        if let Poll::Ready(answer) = future.as_mut().poll(context) {
+            return Poll::Ready(Some(answer));
+        }
+        match over.as_mut().map(|over| Pin::new(over).poll(context)) {
+            Some(Poll::Ready(_)) => Poll::Ready(None),
+            _ => Poll::Pending,
+        }
+    })
+    .await;
+    drop(dropped);
+    answer
 }

@@ -382,7 +382,7 @@ impl KeyProvider for Away {
         _: &SlotContext,
         _: &Recipe,
     ) -> Result<SecretBox<[u8; 32]>, ProviderError> {
-        let kind = ProviderErrorKind::Unreachable;
+        let kind = ProviderErrorKind::Unavailable;
         Err(ProviderError::new(kind, "start the key service, then try again").with_source(CANARY))
     }
 

@@ -72,20 +72,22 @@ fn is_calm(error: SealError, source: Option<&str>) {
     assert_eq!(std::mem::discriminant(found), variant);
 }
 
-const PROVIDER_KINDS: [ProviderErrorKind; 10] = [
-    ProviderErrorKind::Refused,
+const PROVIDER_KINDS: [ProviderErrorKind; 12] = [
+    ProviderErrorKind::Throttled { retry_after: None },
+    ProviderErrorKind::Unavailable,
     ProviderErrorKind::Denied,
-    ProviderErrorKind::KeyUnavailable,
-    ProviderErrorKind::Misconfigured,
-    ProviderErrorKind::InvalidMaterial,
+    ProviderErrorKind::Disabled,
+    ProviderErrorKind::Destroyed,
+    ProviderErrorKind::WrongKey,
+    ProviderErrorKind::ContextMismatch,
+    ProviderErrorKind::Corrupt,
+    ProviderErrorKind::BadRequest,
+    ProviderErrorKind::NeedsInteraction,
     ProviderErrorKind::ExcessiveCost {
         needed: 2,
         allowed: 1,
     },
     ProviderErrorKind::CostOutOfBounds { parameter: "m_kib" },
-    ProviderErrorKind::Unreachable,
-    ProviderErrorKind::Throttled,
-    ProviderErrorKind::Resources,
 ];
 
 const STORE_KINDS: [StoreFaultKind; 6] = [
@@ -141,7 +143,7 @@ fn an_unfortunate_advice_is_not_shown() {
         }
     }
     let good = "not reachable; check the endpoint";
-    let shown = ProviderError::new(ProviderErrorKind::Unreachable, good).to_string();
+    let shown = ProviderError::new(ProviderErrorKind::Unavailable, good).to_string();
     assert_eq!(shown, good);
     assert_eq!(StoreFault::new(StoreFaultKind::Io, good).to_string(), good);
 }

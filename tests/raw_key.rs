@@ -92,7 +92,7 @@ fn any_other_content_is_refused() {
         let path = folder.file(&content, 0o600);
         assert_eq!(
             kind(RawKey::from_file(path)),
-            ProviderErrorKind::Misconfigured,
+            ProviderErrorKind::BadRequest,
             "{} bytes",
             content.len()
         );
@@ -108,7 +108,7 @@ fn a_file_that_others_can_use_is_refused() {
     ] {
         assert_eq!(
             kind(RawKey::from_file(folder.file(&[7; 32], mode))),
-            ProviderErrorKind::Misconfigured,
+            ProviderErrorKind::BadRequest,
             "mode {mode:o}"
         );
     }
@@ -120,15 +120,15 @@ fn what_is_no_file_is_refused() {
     let folder = Folder::new();
     assert_eq!(
         kind(RawKey::from_file(folder.0.path())),
-        ProviderErrorKind::Misconfigured
+        ProviderErrorKind::BadRequest
     );
     assert_eq!(
         kind(RawKey::from_file(folder.0.path().join("missing"))),
-        ProviderErrorKind::KeyUnavailable
+        ProviderErrorKind::Unavailable
     );
     assert_eq!(
         kind(RawKey::from_file("/dev/zero")),
-        ProviderErrorKind::Misconfigured
+        ProviderErrorKind::BadRequest
     );
 }
 
@@ -147,7 +147,7 @@ fn a_pipe_is_refused_without_waiting_for_it() {
     std::thread::spawn(move || sender.send(kind(RawKey::from_file(pipe))));
     assert_eq!(
         receiver.recv_timeout(Duration::from_secs(20)),
-        Ok(ProviderErrorKind::Misconfigured),
+        Ok(ProviderErrorKind::BadRequest),
         "it waited"
     );
 }
@@ -168,8 +168,8 @@ async fn child_reads_its_environment() {
             drop(shelf.create(&raw(7)).await.unwrap());
             shelf.open(&read.unwrap()).await.unwrap();
         }
-        "misconfigured" => assert_eq!(kind(read), ProviderErrorKind::Misconfigured),
-        "unavailable" => assert_eq!(kind(read), ProviderErrorKind::KeyUnavailable),
+        "misconfigured" => assert_eq!(kind(read), ProviderErrorKind::BadRequest),
+        "unavailable" => assert_eq!(kind(read), ProviderErrorKind::Unavailable),
         other => panic!("{other}"),
     }
 }

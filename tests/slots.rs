@@ -251,7 +251,7 @@ impl KeyProvider for Odd {
     async fn generate(&self, _: &SlotContext) -> Result<NewSlot, ProviderError> {
         if self.fails {
             return Err(ProviderError::new(
-                ProviderErrorKind::Unreachable,
+                ProviderErrorKind::Unavailable,
                 "not reachable; try again later",
             ));
         }

@@ -577,7 +577,7 @@ async fn an_empty_passphrase_is_refused_on_every_way() {
     for shelf in Shelf::both() {
         let empty = |error: SealError| {
             assert!(
-                matches!(&error, SealError::Provider(p) if p.kind() == ProviderErrorKind::Misconfigured),
+                matches!(&error, SealError::Provider(p) if p.kind() == ProviderErrorKind::BadRequest),
                 "{error:?}"
             );
         };
@@ -608,7 +608,7 @@ async fn a_key_of_zeros_is_refused() {
     for shelf in Shelf::both() {
         let error = refused(shelf.create(&raw(0)).await);
         assert!(
-            matches!(&error, SealError::Provider(p) if p.kind() == ProviderErrorKind::Misconfigured),
+            matches!(&error, SealError::Provider(p) if p.kind() == ProviderErrorKind::BadRequest),
             "{error:?}"
         );
         let error = refused(shelf.create(&Remote::new("k", [0; 32])).await);

@@ -69,32 +69,36 @@ const FAULTS: [Fault; 9] = [
 
 fn provider_position(kind: ProviderErrorKind) -> usize {
     match kind {
-        ProviderErrorKind::Refused => 0,
-        ProviderErrorKind::Denied => 1,
-        ProviderErrorKind::KeyUnavailable => 2,
-        ProviderErrorKind::Misconfigured => 3,
-        ProviderErrorKind::InvalidMaterial => 4,
-        ProviderErrorKind::ExcessiveCost { .. } => 5,
-        ProviderErrorKind::CostOutOfBounds { .. } => 6,
-        ProviderErrorKind::Unreachable => 7,
-        ProviderErrorKind::Throttled => 8,
-        ProviderErrorKind::Resources => 9,
+        ProviderErrorKind::Throttled { .. } => 0,
+        ProviderErrorKind::Unavailable => 1,
+        ProviderErrorKind::Denied => 2,
+        ProviderErrorKind::Disabled => 3,
+        ProviderErrorKind::Destroyed => 4,
+        ProviderErrorKind::WrongKey => 5,
+        ProviderErrorKind::ContextMismatch => 6,
+        ProviderErrorKind::Corrupt => 7,
+        ProviderErrorKind::BadRequest => 8,
+        ProviderErrorKind::NeedsInteraction => 9,
+        ProviderErrorKind::ExcessiveCost { .. } => 10,
+        ProviderErrorKind::CostOutOfBounds { .. } => 11,
     }
 }
-const PROVIDER_KINDS: [ProviderErrorKind; 10] = [
-    ProviderErrorKind::Refused,
+const PROVIDER_KINDS: [ProviderErrorKind; 12] = [
+    ProviderErrorKind::Throttled { retry_after: None },
+    ProviderErrorKind::Unavailable,
     ProviderErrorKind::Denied,
-    ProviderErrorKind::KeyUnavailable,
-    ProviderErrorKind::Misconfigured,
-    ProviderErrorKind::InvalidMaterial,
+    ProviderErrorKind::Disabled,
+    ProviderErrorKind::Destroyed,
+    ProviderErrorKind::WrongKey,
+    ProviderErrorKind::ContextMismatch,
+    ProviderErrorKind::Corrupt,
+    ProviderErrorKind::BadRequest,
+    ProviderErrorKind::NeedsInteraction,
     ProviderErrorKind::ExcessiveCost {
         needed: 2,
         allowed: 1,
     },
     ProviderErrorKind::CostOutOfBounds { parameter: "salt" },
-    ProviderErrorKind::Unreachable,
-    ProviderErrorKind::Throttled,
-    ProviderErrorKind::Resources,
 ];
 
 fn store_position(kind: StoreFaultKind) -> usize {

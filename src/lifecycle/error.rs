@@ -266,9 +266,11 @@ fn of_seal(error: &SealError) -> LifecycleErrorKind {
         SealError::UnsupportedVersion { .. } => Kind::UnsupportedVersion,
         SealError::InUse => Kind::InUse,
         SealError::Provider(error) => match error.kind() {
-            ProviderErrorKind::Unreachable | ProviderErrorKind::Throttled => Kind::Unreachable,
-            ProviderErrorKind::Refused => Kind::WrongKey,
-            ProviderErrorKind::InvalidMaterial => Kind::Corrupt,
+            ProviderErrorKind::Throttled { .. } | ProviderErrorKind::Unavailable => {
+                Kind::Unreachable
+            }
+            ProviderErrorKind::WrongKey | ProviderErrorKind::ContextMismatch => Kind::WrongKey,
+            ProviderErrorKind::Corrupt => Kind::Corrupt,
             _ => Kind::Other,
         },
         SealError::Keyring(fault) => match fault.kind() {

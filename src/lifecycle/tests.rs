@@ -105,9 +105,12 @@ fn all() -> Vec<(LifecycleError, LifecycleErrorKind)> {
             }),
             Kind::UnsupportedVersion,
         ),
-        (provider(ProviderErrorKind::Unreachable), Kind::Unreachable),
-        (provider(ProviderErrorKind::Throttled), Kind::Unreachable),
-        (provider(ProviderErrorKind::Refused), Kind::WrongKey),
+        (provider(ProviderErrorKind::Unavailable), Kind::Unreachable),
+        (
+            provider(ProviderErrorKind::Throttled { retry_after: None }),
+            Kind::Unreachable,
+        ),
+        (provider(ProviderErrorKind::ContextMismatch), Kind::WrongKey),
         (provider(ProviderErrorKind::Denied), Kind::Other),
     ];
     all.iter().for_each(|(error, _)| complete(error));

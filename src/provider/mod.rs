@@ -6,12 +6,27 @@
 //! keyring's id, the slot and the provider's kind, and wraps the root key itself. So every provider
 //! is bound to its context, whatever the thing behind it can bind.
 
+#[cfg(feature = "aws-kms")]
+mod aws_kms;
+mod combined;
+#[cfg(feature = "keychain")]
+mod keychain;
 mod passphrase;
+mod patient;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod raw_key;
 mod recovery;
+#[cfg(feature = "shares")]
+mod shares;
+#[cfg(feature = "tpm2")]
+mod tpm2;
+#[cfg(feature = "vault")]
+mod vault;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,6 +34,7 @@ use secrecy::SecretBox;
 
 pub(crate) use passphrase::cost_of;
 pub use passphrase::{DEFAULT_KDF_CEILING, KdfCost, Passphrase, calibrate};
+pub use patient::{Patience, Patient};
 pub use raw_key::RawKey;
 pub use recovery::{RecoveryCode, RecoveryCodeError};
 
@@ -126,45 +142,96 @@ pub trait KeyProvider: Send + Sync {
     async fn probe(&self) -> Result<Probe, ProviderError>;
 }
 
-/// The kinds of provider error, which decide whether trying again can help.
+/// A provider behind a pointer.
+macro_rules! behind {
+    ($($pointer:ident),*) => {$(
+        #[cfg_attr(target_arch = "wasm32", async_trait(?Send))]
+        #[cfg_attr(not(target_arch = "wasm32"), async_trait)]
+        impl<P: KeyProvider + ?Sized> KeyProvider for $pointer<P> {
+            fn kind(&self) -> &str {
+                (**self).kind()
+            }
+
+            fn reference(&self) -> Fields {
+                (**self).reference()
+            }
+
+            async fn generate(&self, context: &SlotContext) -> Result<NewSlot, ProviderError> {
+                (**self).generate(context).await
+            }
+
+            async fn unwrap_secret(
+                &self,
+                context: &SlotContext,
+                recipe: &Recipe,
+            ) -> Result<SecretBox<[u8; 32]>, ProviderError> {
+                (**self).unwrap_secret(context, recipe).await
+            }
+
+            async fn probe(&self) -> Result<Probe, ProviderError> {
+                (**self).probe().await
+            }
+        }
+    )*};
+}
+
+behind!(Box, Arc);
+
+/// The kinds of provider error. Every provider maps its own errors to these, in one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProviderErrorKind {
-    /// The provider refused the secret's ciphertext or its context. Permanent.
-    Refused,
-    /// Access denied: credentials or policy. Permanent until somebody changes them.
+    /// Asked to slow down. Worth trying again, after this time if the service named one.
+    Throttled {
+        /// As the service said.
+        retry_after: Option<Duration>,
+    },
+    /// Not to be had just now: not reachable, timed out, or this machine lacks the memory, threads or randomness. Worth trying
+    /// again.
+    Unavailable,
+    /// Access is denied: credentials, a policy, or an owner. Until somebody changes them.
     Denied,
-    /// The key does not exist (any more) or is disabled. Permanent.
-    KeyUnavailable,
-    /// The provider is configured wrongly, or a key file's rights are too wide. Permanent.
-    Misconfigured,
-    /// The recipe's material is damaged. Permanent.
-    InvalidMaterial,
-    /// The key-derivation cost is above the caller's ceiling; both in KiB passes. Permanent.
+    /// The key is disabled, or about to be destroyed. Until somebody enables it again.
+    Disabled,
+    /// The key does not exist (any more), or a secret was removed. For good.
+    Destroyed,
+    /// The provider's key, or secret, is another than the slot's.
+    WrongKey,
+    /// The key is right, and what it was to open is of another slot, keyring or account. Where a service can't tell this from
+    /// [`Self::WrongKey`] or [`Self::Corrupt`], it is the one of them that its provider documents.
+    ContextMismatch,
+    /// What the slot stored for the provider is damaged.
+    Corrupt,
+    /// The provider is configured wrongly, a file's rights are too wide, or the service refused the request as it is.
+    BadRequest,
+    /// Somebody must do something first: unlock a keychain, enter a PIN, touch a token.
+    NeedsInteraction,
+    /// The key-derivation cost is above the caller's ceiling; both in KiB passes.
     ExcessiveCost {
         /// What the slot asks for.
         needed: u64,
         /// What the caller allows.
         allowed: u64,
     },
-    /// A key-derivation parameter is out of the format's bounds. Permanent.
+    /// A key-derivation parameter is out of the format's bounds.
     CostOutOfBounds {
         /// Its name.
         parameter: &'static str,
     },
-    /// Not reachable, timed out. Retryable.
-    Unreachable,
-    /// Asked to slow down. Retryable.
-    Throttled,
-    /// This machine lacks the memory, threads or randomness right now. Retryable.
-    Resources,
 }
 
 impl ProviderErrorKind {
     /// Whether the same call may succeed later with nothing changed.
     #[must_use]
     pub fn is_retryable(self) -> bool {
-        matches!(self, Self::Unreachable | Self::Throttled | Self::Resources)
+        matches!(self, Self::Throttled { .. } | Self::Unavailable)
+    }
+
+    /// Whether the provider said that this key is not to be had any more, by its owner's will: a keyring that holds what it
+    /// gave before has to be closed.
+    #[must_use]
+    pub fn is_revoked(self) -> bool {
+        matches!(self, Self::Denied | Self::Disabled | Self::Destroyed)
     }
 }
 

@@ -154,7 +154,7 @@ impl Passphrase {
     fn check_not_empty(&self) -> Result<(), ProviderError> {
         if self.secret.expose_secret().is_empty() {
             return Err(ProviderError::new(
-                ProviderErrorKind::Misconfigured,
+                ProviderErrorKind::BadRequest,
                 "the passphrase is empty; an empty passphrase protects nothing",
             ));
         }
@@ -185,7 +185,7 @@ impl KeyProvider for Passphrase {
         let mut salt = [0; SALT_LEN];
         secret::random(&mut salt).map_err(|error| {
             ProviderError::new(
-                ProviderErrorKind::Resources,
+                ProviderErrorKind::Unavailable,
                 "the operating system gave no random bytes; try again",
             )
             .with_source(error)
@@ -280,7 +280,7 @@ fn stretch(
 ) -> Result<SecretBox<[u8; 32]>, ProviderError> {
     let no_memory = || {
         ProviderError::new(
-            ProviderErrorKind::Resources,
+            ProviderErrorKind::Unavailable,
             "not enough memory for the key derivation; free some, or lower the slot's cost",
         )
     };
@@ -301,7 +301,7 @@ fn stretch(
     zeroize::zeroize_stack::<{ 64 * 1024 }>();
     result.map_err(|error| {
         ProviderError::new(
-            ProviderErrorKind::InvalidMaterial,
+            ProviderErrorKind::Corrupt,
             "the key derivation refused its input; check the passphrase's length (at most 4 GiB)",
         )
         .with_source(error.to_string())
@@ -329,7 +329,7 @@ async fn beside<T: Send + 'static>(
         .await
         .unwrap_or_else(|| {
             Err(ProviderError::new(
-                ProviderErrorKind::Resources,
+                ProviderErrorKind::Unavailable,
                 "the key derivation could not run on a thread of its own; try again",
             ))
         })
@@ -341,7 +341,7 @@ async fn beside<T: Send + 'static>(
 /// It runs Argon2id once over 64 MiB, so it takes some tens of milliseconds itself.
 ///
 /// # Errors
-/// [`ProviderErrorKind::Resources`] if there is no thread or memory for the measurement.
+/// [`ProviderErrorKind::Unavailable`] if there is no thread or memory for the measurement.
 pub async fn calibrate(target: Duration) -> Result<KdfCost, ProviderError> {
     const SAMPLE: KdfCost = KdfCost {
         m_kib: 64 * 1024,

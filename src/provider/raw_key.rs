@@ -36,13 +36,13 @@ impl RawKey {
     /// A key from a file: exactly 32 bytes, or 64 hexadecimal digits with an optional line end.
     ///
     /// # Errors
-    /// [`ProviderErrorKind::KeyUnavailable`] if it can't be read, and
-    /// [`ProviderErrorKind::Misconfigured`] if it is no regular file, is readable or writable by
+    /// [`ProviderErrorKind::Unavailable`] if it can't be read, and
+    /// [`ProviderErrorKind::BadRequest`] if it is no regular file, is readable or writable by
     /// anyone but its owner (mode `0600` or less, on Unix), or has another content.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ProviderError> {
         let unreadable = |error: std::io::Error| {
             ProviderError::new(
-                ProviderErrorKind::KeyUnavailable,
+                ProviderErrorKind::Unavailable,
                 "the key file can not be read; check its path and rights",
             )
             .with_source(error)
@@ -66,12 +66,11 @@ impl RawKey {
     /// its copy, and child processes inherit it: prefer a file.
     ///
     /// # Errors
-    /// [`ProviderErrorKind::KeyUnavailable`] if it is not set, and
-    /// [`ProviderErrorKind::Misconfigured`] if it has another content.
+    /// [`ProviderErrorKind::BadRequest`] if it is not set, or has another content.
     pub fn from_env(name: impl AsRef<OsStr>) -> Result<Self, ProviderError> {
         let value = std::env::var_os(name).ok_or_else(|| {
             ProviderError::new(
-                ProviderErrorKind::KeyUnavailable,
+                ProviderErrorKind::BadRequest,
                 "the environment variable of the key is not set",
             )
         })?;
@@ -103,7 +102,7 @@ impl RawKey {
     fn checked(&self) -> Result<Key, ProviderError> {
         if secret::is_zero(&self.key) {
             return Err(ProviderError::new(
-                ProviderErrorKind::Misconfigured,
+                ProviderErrorKind::BadRequest,
                 "the raw key is all zeros; it was never filled",
             ));
         }
@@ -116,7 +115,7 @@ impl RawKey {
 
 fn malformed() -> ProviderError {
     ProviderError::new(
-        ProviderErrorKind::Misconfigured,
+        ProviderErrorKind::BadRequest,
         "a raw key is 32 bytes in a file, or 64 hexadecimal digits; this is neither",
     )
 }
@@ -126,7 +125,7 @@ fn check_regular(metadata: &std::fs::Metadata) -> Result<(), ProviderError> {
         return Ok(());
     }
     Err(ProviderError::new(
-        ProviderErrorKind::Misconfigured,
+        ProviderErrorKind::BadRequest,
         "the key file is not a regular file",
     ))
 }
@@ -136,7 +135,7 @@ fn check_mode(metadata: &std::fs::Metadata) -> Result<(), ProviderError> {
     use std::os::unix::fs::PermissionsExt;
     if metadata.permissions().mode() & 0o077 != 0 {
         return Err(ProviderError::new(
-            ProviderErrorKind::Misconfigured,
+            ProviderErrorKind::BadRequest,
             "the key file is open to others; restrict it with chmod 600",
         ));
     }

@@ -222,7 +222,7 @@ impl KeyProvider for RecoveryCode {
     ) -> Result<SecretBox<[u8; 32]>, ProviderError> {
         if !recipe.material.is_empty() {
             return Err(ProviderError::new(
-                ProviderErrorKind::InvalidMaterial,
+                ProviderErrorKind::Corrupt,
                 "the slot of a recovery code has a recipe, which none has; the keyring was altered",
             ));
         }

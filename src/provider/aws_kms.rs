@@ -1,0 +1,1 @@
+//! A slot whose secret is a data key of AWS KMS.

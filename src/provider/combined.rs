@@ -1,0 +1,1 @@
+//! Two providers, both of which are needed.

@@ -1,0 +1,1 @@
+//! A slot whose secret is in the desktop's keychain.

@@ -1,0 +1,1 @@
+//! A secret in shares, so many of which are needed.
