@@ -180,3 +180,25 @@ fn what_is_shredded_is_told_and_no_fault() {
     desk.open(&["shred", "w.db", "--account", "nobody", "--yes"])
         .ends(1);
 }
+
+#[test]
+fn a_journal_of_a_database_that_is_gone_is_no_hindrance() {
+    let desk = Desk::new();
+    std::fs::write(
+        desk.path("new.db-journal"),
+        "of a database that was removed",
+    )
+    .unwrap();
+    let made = desk.run(&[
+        "init",
+        "new.db",
+        "--passphrase-file",
+        "secret",
+        "--kdf-ms",
+        "1",
+        "--json",
+    ]);
+    assert_eq!(made.ends(0).summary()["account"], "1");
+    assert!(!desk.path("new.db-journal").exists());
+    desk.open(&["check", "new.db"]).ends(0);
+}

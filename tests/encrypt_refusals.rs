@@ -526,3 +526,26 @@ async fn what_a_schema_says_besides_its_tables_does_not_run() {
         }
     }
 }
+
+/// A row that is not there does not fail to open: the device of an account that is in use is missed all the same.
+#[tokio::test]
+async fn a_store_whose_device_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.db");
+    plain::small(&path, true).await;
+    let key = common::raw_key();
+    encrypt(&path, &key, EncryptOptions::new(), &())
+        .await
+        .unwrap();
+    let file = Connection::open(&path).unwrap();
+    let gone = file
+        .execute("DELETE FROM sessions WHERE length(address) = 26", [])
+        .unwrap();
+    assert!(gone > 0);
+    file.close().unwrap();
+    for _ in 0..2 {
+        let back = decrypt(&path, &key, DecryptOptions::new(), &()).await;
+        assert_eq!(back.unwrap_err().kind(), LifecycleErrorKind::Corrupt);
+        assert!(!folder.path().join("w.db.sealed-store-work").exists());
+    }
+}

@@ -11,7 +11,8 @@ use super::derive::RootKeys;
 use super::document::{self, Body, Envelope, KEYRING, KeyringBody};
 use super::idle;
 use super::store::{
-    KeyringStore, LOCK_TRIES, LockGuard, LockMode, Revision, StoreFaultKind, pause_for_lock,
+    KeyringStore, LOCK_TRIES, LockGuard, LockMode, Revision, StoreFaultKind, lock_shared,
+    pause_for_lock,
 };
 use crate::audit::{self, AuditEvent, AuditSink, id_text};
 use crate::error::SealError;
@@ -157,7 +158,7 @@ impl Core {
         if self.guard_mut().is_some() {
             return Ok(());
         }
-        let guard = self.store.lock(LockMode::Shared).await?;
+        let guard = lock_shared(&*self.store).await?;
         match self.read::<KeyringBody>(KEYRING).await {
             Ok(Some(_)) | Err(SealError::NotOpen) => {}
             Ok(None) => return Err(SealError::NoKeyring),
@@ -173,7 +174,7 @@ impl Core {
         if self.guard_mut().is_some() {
             return Ok(());
         }
-        let guard = self.store.lock(LockMode::Shared).await?;
+        let guard = lock_shared(&*self.store).await?;
         *self.guard_mut() = Some(guard);
         Ok(())
     }

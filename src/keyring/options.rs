@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use super::core::{Core, Open};
 use super::derive::RootKeys;
 use super::document::{self, ACCOUNTS, KEYRING, KeyringBody};
-use super::store::{KeyringStore, LockGuard, LockMode, Occupied, Revision};
+use super::store::{KeyringStore, LockGuard, Occupied, Revision, lock_shared};
 use super::unlock::{Wanted, unlock_document};
 use super::{Keyring, account, idle, rotate, slot};
 use crate::audit::{self, AuditEvent, AuditSink, TracingSink, id_text};
@@ -175,7 +175,7 @@ impl KeyringOptions {
             previous_root: None,
         };
         let bytes = document::write(&body, &root, KEYRING)?;
-        let guard = store.lock(LockMode::Shared).await?;
+        let guard = lock_shared(&*store).await?;
         store
             .put(KEYRING, None, &bytes)
             .await
@@ -208,7 +208,7 @@ impl KeyringOptions {
         if store.get(KEYRING).await?.is_none() {
             return Err(SealError::NoKeyring);
         }
-        let guard = store.lock(LockMode::Shared).await?;
+        let guard = lock_shared(&*store).await?;
         let wanted = Wanted {
             id: self.id,
             slot: self.slot,

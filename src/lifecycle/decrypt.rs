@@ -157,10 +157,11 @@ pub async fn decrypt(
     summary.left_out = loaded.left_out;
     drop(opened.keyring);
     on_thread(progress, move |progress| {
+        // Until it is over, also if nobody waits for it any more.
+        let _alone = alone;
         loaded.swap(options.keep_sealed.as_deref(), progress)
     })
     .await?;
-    drop(alone);
     Ok(summary)
 }
 

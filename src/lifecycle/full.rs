@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use rusqlite::Connection;
+
 use super::build;
 use super::error::LifecycleError;
 use super::job::{self, Job};
 use super::progress::{Phase, Progress};
-use super::source::{self, Accounts, Sealed};
+use super::source::{self, Accounts, Held, Sealed};
 use super::step::step;
 use super::swap::{self, LeftOver, Task, Work};
 use super::thread::on_thread;
@@ -113,18 +115,18 @@ pub async fn reencrypt_fully(
     step("keyring");
 
     let held = opened.held;
-    let (held, work, target) = on_thread(progress, move |_| {
+    let begun = on_thread(progress, move |_| {
         let work = Work::begin(&store, Task::Reencrypt)?;
         let target = build::fill(&work.new_file(), false)?;
         rows::copy_tables(&held.connection, &target)?;
         step("tables");
-        Ok((held, work, target))
+        Ok(Begun { target, work, held })
     })
     .await?;
     let made = options
         .keyring
         .label(*label)
-        .create(SqliteKeyring::at(work.new_file()), *first)
+        .create(SqliteKeyring::at(begun.work.new_file()), *first)
         .await?;
     for (label, provider) in others {
         made.add_slot(label, *provider).await?;
@@ -132,10 +134,10 @@ pub async fn reencrypt_fully(
     let accounts = accounts_again(&made, &opened.accounts).await?;
     step("new keyring");
     let job = Job {
-        target,
-        work,
-        to: held.layout,
-        source: held,
+        target: begun.target,
+        work: begun.work,
+        to: begun.held.layout,
+        source: begun.held,
         old: Some(opened.accounts),
         new: Some(accounts),
         template: None,
@@ -149,12 +151,21 @@ pub async fn reencrypt_fully(
         dropped,
         kept,
     };
+    let alone = opened.alone;
     on_thread(progress, move |progress| {
+        // Until it is over, also if nobody waits for it any more.
+        let _alone = alone;
         loaded.swap(options.keep_old.as_deref(), progress)
     })
     .await?;
-    drop(opened.alone);
     Ok(summary)
+}
+
+/// A new file with its tables, and the store, which is let go of last.
+struct Begun {
+    target: Connection,
+    work: Work,
+    held: Held,
 }
 
 /// `None` if an earlier run had made all keys new, and was cut short before it had destroyed the old file: that is done now.

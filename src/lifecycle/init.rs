@@ -149,8 +149,9 @@ pub fn check_new(path: &Path, keyring: Option<&Path>) -> Result<(), LifecycleErr
 /// What a run that was cut short left half-written is undone, as any program that opens the file would: looking at a file
 /// does not do that.
 fn roll_back(file: &Path) -> Result<(), LifecycleError> {
-    let journal = beside(file, "-journal");
-    if !std::fs::metadata(journal).is_ok_and(|about| about.len() > 0) {
+    let has_content = |path: &Path| std::fs::metadata(path).is_ok_and(|about| about.len() > 0);
+    // Beside no file, or an empty one, it is of a database that is gone: SQLite removes it when it makes the new one.
+    if !has_content(file) || !has_content(&beside(file, "-journal")) {
         return Ok(());
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -73,9 +73,19 @@ pub(crate) async fn pause_for_lock() {
 /// Takes a keyring that nobody has open alone.
 #[cfg(feature = "sqlite")]
 pub(crate) async fn lock_alone(store: &dyn KeyringStore) -> Result<LockGuard, StoreFault> {
+    lock_patiently(store, LockMode::Exclusive).await
+}
+
+/// Takes a keyring beside its other openers. (Who holds it already and wants it alone tries again by himself, and holds it
+/// shared meanwhile.)
+pub(crate) async fn lock_shared(store: &dyn KeyringStore) -> Result<LockGuard, StoreFault> {
+    lock_patiently(store, LockMode::Shared).await
+}
+
+async fn lock_patiently(store: &dyn KeyringStore, mode: LockMode) -> Result<LockGuard, StoreFault> {
     let mut tries = 0;
     loop {
-        match store.lock(LockMode::Exclusive).await {
+        match store.lock(mode).await {
             Err(fault) if fault.kind() == StoreFaultKind::InUse && tries < LOCK_TRIES => {}
             taken_or_failed => return taken_or_failed,
         }

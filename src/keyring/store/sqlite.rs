@@ -15,8 +15,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
 use super::{
-    KeyringStore, LOCK_TRIES, LockGuard, LockMode, MAX_DOCUMENT, Occupied, Revision, StoreFault,
-    StoreFaultKind, pause_for_lock,
+    KeyringStore, LockGuard, LockMode, MAX_DOCUMENT, Occupied, Revision, StoreFault, StoreFaultKind,
 };
 use crate::private_file;
 use crate::store::sqlite::{SqliteStore, WeakStore, has_long_log};
@@ -357,20 +356,7 @@ impl KeyringStore for SqliteKeyring {
     }
 
     async fn lock(&self, mode: LockMode) -> Result<LockGuard, StoreFault> {
-        match self.shared.lock(mode) {
-            // Who wants it alone tries again by himself, and holds it shared meanwhile.
-            Err(fault) if fault.kind() == StoreFaultKind::InUse && mode == LockMode::Shared => {}
-            taken_or_failed => return taken_or_failed,
-        }
-        let mut tries = 0;
-        loop {
-            pause_for_lock().await;
-            tries += 1;
-            match self.shared.lock(mode) {
-                Err(fault) if fault.kind() == StoreFaultKind::InUse && tries < LOCK_TRIES => {}
-                taken_or_failed => return taken_or_failed,
-            }
-        }
+        self.shared.lock(mode)
     }
 }
 
