@@ -21,7 +21,7 @@ pub fn install() -> Result<(), Failure> {
         if STOPPABLE.load(SeqCst) && !STOP.swap(true, SeqCst) {
             use std::io::Write;
             let _ = std::io::stderr()
-                .write_all(b"stopping where it can be resumed; once more ends it at once\n");
+                .write_all(b"stopping where it can be resumed; once more ends it at once (then run it again, which clears up)\n");
             return;
         }
         std::process::exit(i32::from(Code::Interrupted.number()));

@@ -32,24 +32,26 @@ impl Account {
     /// # Errors
     /// [`SealError::InUse`] while somebody else has the keyring open; if the keyring is not open, or its store fails.
     pub async fn shred_tables(&self, tables: &[Table]) -> Result<usize, SealError> {
+        self.exclusively(self.shred_tables_alone(tables)).await
+    }
+
+    /// As [`Account::shred_tables`], of who has the keyring alone.
+    pub(crate) async fn shred_tables_alone(&self, tables: &[Table]) -> Result<usize, SealError> {
         let mut erased = Vec::new();
-        self.exclusively(async {
-            self.shared
-                .change(|body, _| {
-                    erased.clear();
-                    for entry in &mut body.keys {
-                        if let Some(table) = entry.table
-                            && tables.contains(&table)
-                            && erase(entry)
-                        {
-                            erased.push((table, entry.generation));
-                        }
+        self.shared
+            .change(|body, _| {
+                erased.clear();
+                for entry in &mut body.keys {
+                    if let Some(table) = entry.table
+                        && tables.contains(&table)
+                        && erase(entry)
+                    {
+                        erased.push((table, entry.generation));
                     }
-                    Ok(!erased.is_empty())
-                })
-                .await
-        })
-        .await?;
+                }
+                Ok(!erased.is_empty())
+            })
+            .await?;
         self.note_destroyed(&erased);
         Ok(erased.len())
     }
@@ -63,26 +65,28 @@ impl Account {
     /// # Errors
     /// [`SealError::InUse`] while somebody else has the keyring open; if the keyring is not open, or its store fails.
     pub async fn shred(&self) -> Result<usize, SealError> {
+        self.exclusively(self.shred_alone()).await
+    }
+
+    /// As [`Account::shred`], of who has the keyring alone.
+    pub(crate) async fn shred_alone(&self) -> Result<usize, SealError> {
         let (mut erased, mut count, mut shredded) = (Vec::new(), 0, false);
-        self.exclusively(async {
-            self.shared
-                .change(|body, _| {
-                    erased.clear();
-                    count = 0;
-                    for entry in &mut body.keys {
-                        if erase(entry) {
-                            count += 1;
-                            erased.extend(entry.table.map(|table| (table, entry.generation)));
-                        }
+        self.shared
+            .change(|body, _| {
+                erased.clear();
+                count = 0;
+                for entry in &mut body.keys {
+                    if erase(entry) {
+                        count += 1;
+                        erased.extend(entry.table.map(|table| (table, entry.generation)));
                     }
-                    shredded = body.state != AccountState::Shredded;
-                    body.state = AccountState::Shredded;
-                    body.resealing = None;
-                    Ok(shredded || count > 0)
-                })
-                .await
-        })
-        .await?;
+                }
+                shredded = body.state != AccountState::Shredded;
+                body.state = AccountState::Shredded;
+                body.resealing = None;
+                Ok(shredded || count > 0)
+            })
+            .await?;
         self.note_destroyed(&erased);
         if shredded {
             self.audit().record(&AuditEvent::AccountState {

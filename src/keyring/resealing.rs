@@ -197,6 +197,14 @@ impl AccountBody {
 }
 
 impl Keyring {
+    /// Runs `work` while nobody else has the keyring open.
+    pub(crate) async fn exclusively<T>(
+        &self,
+        work: impl Future<Output = Result<T, SealError>>,
+    ) -> Result<T, SealError> {
+        self.core.exclusively(work).await
+    }
+
     /// Whether there is such an account. `opened` was read just now; only others are read for it.
     pub(crate) async fn has_resealed(&self, opened: &Account) -> Result<bool, SealError> {
         if opened.is_resealed() {

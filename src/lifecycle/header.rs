@@ -298,7 +298,7 @@ pub async fn restore_header(
     let (backup, mut owners) = briefly(move || Ok((read(&from)?, owners(&data)?))).await?;
     let verified = verify(&backup.documents, provider).await?;
     let store = SqliteKeyring::at(keyring);
-    let _alone = lock_alone(&store).await.map_err(SealError::from)?;
+    let alone = lock_alone(&store).await.map_err(SealError::from)?;
     step("held");
     let present = store.documents().await.map_err(SealError::from)?;
     owners.extend(
@@ -318,7 +318,7 @@ pub async fn restore_header(
     }
     step("planned");
     store
-        .replace(plan.documents)
+        .replace(plan.documents, alone)
         .await
         .map_err(SealError::from)?;
     step("replaced");

@@ -117,22 +117,14 @@ pub async fn shred(
     let doomed = doomed(&keyring, what).await?;
     step("opened");
     progress.begin(Phase::Destroying, None);
-    let mut summary = ShredSummary::default();
-    for account in &doomed {
-        let keys = match what {
-            Shred::Tables(tables) => account.shred_tables(tables).await?,
-            Shred::Account(_) | Shred::All => account.shred().await?,
-        };
-        summary.keys += keys as u64;
-        step("destroyed");
-    }
-
-    let doomed: Vec<[u8; 16]> = doomed.iter().map(Account::uid).collect();
-    drop(keyring);
+    let keys = keyring.exclusively(destroy(&doomed, what)).await?;
+    let uids: Vec<[u8; 16]> = doomed.iter().map(Account::uid).collect();
+    // Closed, with all of its accounts.
+    drop((doomed, keyring));
+    let doomed = uids;
     // Also if nothing was left to erase: an earlier run may have been cut short here.
     let swept = SqliteKeyring::at(file).sweep().await;
     let Swept { vacuumed, log_left } = swept.map_err(SealError::from)?;
-    (summary.vacuumed, summary.log_left) = (vacuumed, log_left);
     step("swept");
     // With what the file has now, not with what is left in memory.
     let keyring = open().await?;
@@ -141,18 +133,25 @@ pub async fn shred(
     let what = what.clone();
     let rows = on_thread(progress, move |progress| {
         let look = source::look_at(&path)?;
-        prove(
+        let rows = prove(
             &look.connection,
             layout,
             &accounts,
             &doomed,
             &what,
             progress,
-        )
+        )?;
+        look.end()?;
+        Ok(rows)
     });
-    summary.rows = rows.await?;
+    let rows = rows.await?;
     step("proved");
-    Ok(summary)
+    Ok(ShredSummary {
+        keys,
+        rows,
+        vacuumed,
+        log_left,
+    })
 }
 
 /// Tries every row that destroyed keys sealed, and counts them. None may open.
@@ -193,6 +192,19 @@ fn prove(
         })?;
     }
     Ok(tried)
+}
+
+/// Destroys the keys of one account after the other, of who has the keyring alone.
+async fn destroy(doomed: &[Account], what: &Shred) -> std::result::Result<u64, SealError> {
+    let mut keys = 0;
+    for account in doomed {
+        keys += match what {
+            Shred::Tables(tables) => account.shred_tables_alone(tables).await?,
+            Shred::Account(_) | Shred::All => account.shred_alone().await?,
+        };
+        step("destroyed");
+    }
+    Ok(keys as u64)
 }
 
 /// The accounts whose keys go.

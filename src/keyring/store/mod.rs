@@ -18,7 +18,7 @@ pub use sqlite::SqliteKeyring;
 pub(crate) use sqlite::{Swept, documents_of};
 
 use crate::error::{Opaque, calm};
-use crate::thread::off_thread;
+use crate::thread::pause;
 
 /// No document is larger than this many bytes; a reader checks it before it parses one.
 pub(crate) const MAX_DOCUMENT: usize = 4 * 1024 * 1024;
@@ -65,9 +65,7 @@ pub(crate) const LOCK_TRIES: u32 = 10;
 
 /// Waits until it is worth trying.
 pub(crate) async fn pause_for_lock() {
-    // Where there is no thread to wait on, it is tried again at once.
-    let pause = || std::thread::sleep(Duration::from_millis(25));
-    let _ = off_thread("sealed-store-lock", pause).await;
+    pause(Duration::from_millis(25)).await;
 }
 
 /// Takes a keyring that nobody has open alone.
@@ -130,7 +128,8 @@ pub trait KeyringStore: Send + Sync {
     /// A [`StoreFault`] if the store can't be read.
     async fn occupied(&self) -> Result<Occupied, StoreFault>;
 
-    /// Takes the keyring, without waiting.
+    /// Takes the keyring, without waiting: ready when it is first polled, or else a future that is dropped in exclusive work
+    /// leaves the keyring unheld, with its keys in memory, until its next change.
     ///
     /// # Errors
     /// [`StoreFaultKind::InUse`] if another opener holds it in a mode that excludes this one.

@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row, TransactionBehavior, params};
 use super::schema::has_keyring;
 use super::{Shared, SqliteKeyring, StoreFault, StoreFaultKind, failed, fold_log, io};
 use crate::keyring::header::Documents;
-use crate::keyring::store::MAX_DOCUMENT;
+use crate::keyring::store::{LockGuard, MAX_DOCUMENT};
 use crate::private_file;
 
 impl SqliteKeyring {
@@ -22,9 +22,19 @@ impl SqliteKeyring {
         .await
     }
 
-    /// Makes `documents` all that there is, in one transaction; makes the file if there is none.
-    pub(crate) async fn replace(&self, documents: Documents) -> Result<(), StoreFault> {
-        self.run(move |shared| shared.replace(&documents)).await
+    /// Makes `documents` all that there is, in one transaction; makes the file if there is none. Whoever is `alone` is so until
+    /// that is over, also if the future is dropped.
+    pub(crate) async fn replace(
+        &self,
+        documents: Documents,
+        alone: LockGuard,
+    ) -> Result<(), StoreFault> {
+        self.run(move |shared| {
+            let replaced = shared.replace(&documents);
+            drop(alone);
+            replaced
+        })
+        .await
     }
 
     /// Writes the file anew, without free pages, and folds its log in, so that nothing is left of documents that were
