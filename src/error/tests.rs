@@ -252,9 +252,8 @@ fn only_a_passing_state_is_retryable() {
             "InUse",
             "Conflict",
             "NoEntropy",
-            "Unreachable",
-            "Throttled",
-            "Resources",
+            "Throttled { retry_after: None }",
+            "Unavailable",
             "InUse",
             "Io"
         ]
