@@ -95,9 +95,9 @@ pub use keyring::{
 };
 pub use options::{OnCorrupt, SealOptions};
 pub use provider::{
-    DEFAULT_KDF_CEILING, Fields, KdfCost, KeyProvider, NewSlot, Passphrase, Patience, Patient,
-    Probe, ProviderError, ProviderErrorKind, RawKey, Recipe, RecoveryCode, RecoveryCodeError,
-    SlotContext, calibrate,
+    Combined, DEFAULT_KDF_CEILING, Fields, KdfCost, KeyProvider, NewSlot, Passphrase, Patience,
+    Patient, Probe, ProviderError, ProviderErrorKind, RawKey, Recipe, RecoveryCode,
+    RecoveryCodeError, SlotContext, calibrate,
 };
 pub use record::{Padding, Suite, Table};
 pub use sealed::{RECORDS_PER_POLL, RawRow, Restored, SealedBackend, exposure};

@@ -247,6 +247,15 @@ def recovery_secret(code):
     return expand(extracted, LABEL + b"recovery code")
 
 
+def combined_secret(first, second, keyring, slot, kinds):
+    """Section 3.1: both secrets, bound to the slot and to both kinds."""
+    if not any(first) or not any(second):
+        raise Refused("an all-zero secret")
+    extracted = hmac.new(bytes(32), first + second, hashlib.sha256).digest()
+    info = LABEL + b"combined" + keyring + u32(slot) + b"".join(frame(kind.encode()) for kind in kinds)
+    return expand(extracted, info)
+
+
 def slot_keys(secret, keyring, slot, kind, suite):
     slot_key = expand(secret, LABEL + b"slot" + keyring + u32(slot) + frame(kind.encode()))
     return {
@@ -639,6 +648,9 @@ def compute(inputs, vector):
             return {"secret": stretched.derive(field["passphrase"])}
         case "recovery":
             return {"text": recovery_text(field["code"]), "secret": recovery_secret(field["code"])}
+        case "combined":
+            secrets = field["first"], field["second"]
+            return {"secret": combined_secret(*secrets, inputs["keyring_id"], raw["slot"], raw["kinds"])}
         case "slot":
             return slot_keys(field["secret"], inputs["keyring_id"], raw["slot"], raw["kind"], suite)
         case "root":

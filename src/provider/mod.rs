@@ -32,6 +32,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::SecretBox;
 
+pub use combined::Combined;
 pub(crate) use passphrase::cost_of;
 pub use passphrase::{DEFAULT_KDF_CEILING, KdfCost, Passphrase, calibrate};
 pub use patient::{Patience, Patient};
@@ -241,6 +242,8 @@ pub struct ProviderError {
     kind: ProviderErrorKind,
     advice: &'static str,
     source: Option<Opaque>,
+    /// Which provider inside another it was, the innermost first.
+    parts: Vec<&'static str>,
 }
 
 impl ProviderError {
@@ -252,6 +255,7 @@ impl ProviderError {
             kind,
             advice,
             source: None,
+            parts: Vec::new(),
         }
     }
 
@@ -262,6 +266,12 @@ impl ProviderError {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         self.source = Some(Opaque::new(source));
+        self
+    }
+
+    /// Says which provider inside another failed.
+    pub(crate) fn of_part(mut self, part: &'static str) -> Self {
+        self.parts.push(part);
         self
     }
 
@@ -280,6 +290,9 @@ impl ProviderError {
 
 impl fmt::Display for ProviderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in self.parts.iter().rev() {
+            write!(f, "{part}: ")?;
+        }
         f.write_str(calm(self.advice))
     }
 }

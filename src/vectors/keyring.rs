@@ -7,7 +7,10 @@ use super::{Fixed, Inputs, hex_of};
 use crate::keyring::derive::{RootKeys, SlotKeys, WrapKind, WrapPlace};
 use crate::keyring::document::{self, AccountBody, AccountsBody, Body, Envelope, KeyringBody};
 use crate::labels;
-use crate::provider::{Fields, KeyProvider, Passphrase, Recipe, RecoveryCode, SlotContext};
+use crate::provider::{
+    Combined, Fields, KeyProvider, NewSlot, Passphrase, Probe, ProviderError, Recipe, RecoveryCode,
+    SlotContext,
+};
 use crate::record::{Suite, Table};
 use crate::secret::{self, Key};
 
@@ -22,6 +25,18 @@ impl Inputs<'_> {
             slot: slot.int("slot"),
         };
         SlotKeys::derive(&slot.key("secret"), &context, slot.text("kind"), suite).unwrap()
+    }
+
+    pub(super) fn combined(&self, given: Fixed<'_>) -> Value {
+        let kinds: Vec<String> = given.read("kinds");
+        let part = |at: usize, name| Given(kinds[at].clone(), given.array(name));
+        let context = SlotContext {
+            keyring_id: self.ids().keyring,
+            slot: given.int("slot"),
+        };
+        let both = Combined::new(part(0, "first"), part(1, "second"));
+        let secret = given_by(&both, &context, &Recipe::default());
+        json!({ "secret": hex_of(secret.expose_secret()) })
     }
 
     pub(super) fn slot_keys(&self, suite: Suite, given: Fixed<'_>) -> Value {
@@ -128,6 +143,28 @@ impl Inputs<'_> {
             .verify(&root, document::KEYRING, &id, revision)
             .unwrap();
         json!({ "root_key": out })
+    }
+}
+
+/// A provider of this kind that has this secret.
+struct Given(String, [u8; 32]);
+
+#[async_trait::async_trait]
+impl KeyProvider for Given {
+    fn kind(&self) -> &str {
+        &self.0
+    }
+
+    async fn generate(&self, _: &SlotContext) -> Result<NewSlot, ProviderError> {
+        unreachable!("vectors are opened")
+    }
+
+    async fn unwrap_secret(&self, _: &SlotContext, _: &Recipe) -> Result<Key, ProviderError> {
+        Ok(Key::new(Box::new(self.1)))
+    }
+
+    async fn probe(&self) -> Result<Probe, ProviderError> {
+        Ok(Probe::ready())
     }
 }
 

@@ -119,6 +119,7 @@ impl Inputs<'_> {
             "aead" => aead(suite, given),
             "argon2id" => keyring::argon2id(given),
             "recovery" => keyring::recovery(given),
+            "combined" => self.combined(given),
             "slot" => self.slot_keys(suite, given),
             "root" => self.root_keys(suite),
             "data_key" => {
