@@ -99,6 +99,8 @@ pub use provider::{
     Patient, Probe, ProviderError, ProviderErrorKind, RawKey, Recipe, RecoveryCode,
     RecoveryCodeError, SlotContext, calibrate,
 };
+#[cfg(feature = "shares")]
+pub use provider::{Share, ShareError, SharesProvider};
 pub use record::{Padding, Suite, Table};
 pub use sealed::{RECORDS_PER_POLL, RawRow, Restored, SealedBackend, exposure};
 pub use secrecy;

@@ -21,6 +21,7 @@ mod recovery;
 mod shares;
 #[cfg(feature = "tpm2")]
 mod tpm2;
+mod typed;
 #[cfg(feature = "vault")]
 mod vault;
 
@@ -38,6 +39,8 @@ pub use passphrase::{DEFAULT_KDF_CEILING, KdfCost, Passphrase, calibrate};
 pub use patient::{Patience, Patient};
 pub use raw_key::RawKey;
 pub use recovery::{RecoveryCode, RecoveryCodeError};
+#[cfg(feature = "shares")]
+pub use shares::{Share, ShareError, SharesProvider};
 
 use crate::error::{Opaque, calm};
 

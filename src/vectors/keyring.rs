@@ -181,6 +181,38 @@ pub(super) fn recovery(given: Fixed<'_>) -> Value {
     })
 }
 
+/// A split draws its polynomials itself, so the file's shares are read, joined and written again.
+#[cfg(feature = "shares")]
+pub(super) fn shares(given: Fixed<'_>) -> Value {
+    use crate::provider::{Share, SharesProvider};
+    let texts: Vec<String> = given.at("out").read("shares");
+    let share = |text: &String| Share::parse(text).unwrap();
+    let threshold = given.list("coefficients").len() + 1;
+    for some in texts.windows(threshold) {
+        let some: Vec<_> = some.iter().map(share).collect();
+        let provider = SharesProvider::join(&some).unwrap();
+        let context = SlotContext {
+            keyring_id: [0; 16],
+            slot: 0,
+        };
+        let secret = given_by(&provider, &context, &Recipe::default());
+        assert_eq!(
+            secret.expose_secret(),
+            given.key("secret").expose_secret()
+        );
+    }
+    let mut again = Vec::new();
+    for (number, text) in (1..).zip(&texts) {
+        let share = share(text);
+        assert_eq!(share.number(), number);
+        assert_eq!(usize::from(share.threshold()), threshold);
+        assert_eq!(share.count(), given.int("count"));
+        assert_eq!(share.set(), hex::encode(given.bytes("set")));
+        again.push(share.to_text().expose_secret().to_owned());
+    }
+    json!({ "shares": again })
+}
+
 pub(super) fn argon2id(given: Fixed<'_>) -> Value {
     let mut material = Fields::from([
         ("algorithm".into(), "argon2id".into()),
