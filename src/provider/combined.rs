@@ -141,6 +141,10 @@ impl<A: KeyProvider, B: KeyProvider> KeyProvider for Combined<A, B> {
         reference
     }
 
+    fn may_be_lost(&self) -> bool {
+        self.first.may_be_lost() || self.second.may_be_lost()
+    }
+
     async fn generate(&self, context: &SlotContext) -> Result<NewSlot> {
         let first = self.first.generate(context).await;
         let first = first.map_err(|error| error.of_part(IN_FIRST))?;

@@ -121,6 +121,13 @@ pub trait KeyProvider: Send + Sync {
         Fields::new()
     }
 
+    /// Whether this provider's key goes with a machine, a login or a desktop: lost there, it can't be had elsewhere, by nobody's
+    /// fault. Recorded in the slot: a keyring refuses to be left with such slots alone, see
+    /// [`KeyringOptions::allow_lone_slot`](crate::KeyringOptions::allow_lone_slot). Default: `false`.
+    fn may_be_lost(&self) -> bool {
+        false
+    }
+
     /// A fresh, uniformly random or derived secret of 32 bytes for a new slot, and what to store for it.
     ///
     /// # Errors
@@ -158,6 +165,10 @@ macro_rules! behind {
 
             fn reference(&self) -> Fields {
                 (**self).reference()
+            }
+
+            fn may_be_lost(&self) -> bool {
+                (**self).may_be_lost()
             }
 
             async fn generate(&self, context: &SlotContext) -> Result<NewSlot, ProviderError> {
