@@ -34,6 +34,8 @@ use async_trait::async_trait;
 use secrecy::SecretBox;
 
 pub use combined::Combined;
+#[cfg(feature = "keychain")]
+pub use keychain::Keychain;
 pub(crate) use passphrase::cost_of;
 pub use passphrase::{DEFAULT_KDF_CEILING, KdfCost, Passphrase, calibrate};
 pub use patient::{Patience, Patient};

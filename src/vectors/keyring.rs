@@ -196,10 +196,7 @@ pub(super) fn shares(given: Fixed<'_>) -> Value {
             slot: 0,
         };
         let secret = given_by(&provider, &context, &Recipe::default());
-        assert_eq!(
-            secret.expose_secret(),
-            given.key("secret").expose_secret()
-        );
+        assert_eq!(secret.expose_secret(), given.key("secret").expose_secret());
     }
     let mut again = Vec::new();
     for (number, text) in (1..).zip(&texts) {
