@@ -178,6 +178,12 @@ pub enum SealError {
     #[error("a keyring has 1 to 16 slots; add one before removing the last")]
     SlotCount,
 
+    /// A change that would leave only slots that may be lost: in a keychain, or a TPM.
+    #[error(
+        "every slot of the keyring would be in a keychain or TPM, and could be lost with the machine; add a passphrase or a recovery code first, or allow it explicitly"
+    )]
+    LoneSlot,
+
     /// Another opener holds the keyring, so exclusive work can not start.
     #[error("the keyring is in use by another opener; close it there and try again")]
     InUse,

@@ -1,10 +1,12 @@
 //! Every derivation and associated-data label of the format, on one page.
 //!
 //! All keys below the root come from HKDF-SHA-256 (RFC 5869), expand step only, because every input
-//! key is uniform and long enough; only a recovery code, which is 16 bytes, is extracted first. In notation, with `‖` for concatenation and integers little endian:
+//! key is uniform and long enough; only a recovery code, which is 16 bytes, and two secrets that become one are extracted first. In notation, with `‖` for concatenation and integers little endian:
 //!
 //! ```text
 //! recovery secret = Expand(Extract(no salt, recovery code[16]), RECOVERY, 32)
+//! combined secret = Expand(Extract(no salt, first secret[32] ‖ second secret[32]),
+//!                          COMBINED ‖ keyring id[16] ‖ slot id u32 ‖ frame(first kind) ‖ frame(second kind), 32)
 //! slot key        = Expand(slot secret, SLOT ‖ keyring id[16] ‖ slot id u32 ‖ frame(provider kind), 32)
 //! commitment      = Expand(slot key, SLOT_COMMITMENT, 32)
 //! slot wrap key   = Expand(slot key, SLOT_WRAP ‖ suite u8, 32)
@@ -18,6 +20,8 @@
 
 /// Recovery code to slot secret.
 pub(crate) const RECOVERY: &[u8] = b"sealed-store v1 recovery code";
+/// Two providers' secrets to slot secret.
+pub(crate) const COMBINED: &[u8] = b"sealed-store v1 combined";
 /// Slot secret to slot key.
 pub(crate) const SLOT: &[u8] = b"sealed-store v1 slot";
 /// Slot key to key commitment.

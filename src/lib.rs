@@ -39,6 +39,8 @@
 //!
 //! * `sqlite` (default): `open`, the store of our own (`store::sqlite`) and `SqliteKeyring`, with SQLite compiled in.
 //! * `cli`: the program `sealed-store`.
+//! * `keychain`: `Keychain`, a slot in the desktop's keychain.
+//! * `shares`: `SharesProvider`, a secret in shares of which so many are needed.
 //! * `testing`: the contract suite for authors of stores, and a store that fails on purpose.
 
 #![forbid(unsafe_code)]
@@ -94,11 +96,15 @@ pub use keyring::{
     Account, AccountInfo, AccountState, KeyInfo, KeyState, Keyring, KeyringOptions, SlotInfo,
 };
 pub use options::{OnCorrupt, SealOptions};
+#[cfg(feature = "keychain")]
+pub use provider::Keychain;
 pub use provider::{
-    DEFAULT_KDF_CEILING, Fields, KdfCost, KeyProvider, NewSlot, Passphrase, Patience, Patient,
-    Probe, ProviderError, ProviderErrorKind, RawKey, Recipe, RecoveryCode, RecoveryCodeError,
-    SlotContext, calibrate,
+    Combined, DEFAULT_KDF_CEILING, Fields, KdfCost, KeyProvider, NewSlot, Passphrase, Patience,
+    Patient, Probe, ProviderError, ProviderErrorKind, RawKey, Recipe, RecoveryCode,
+    RecoveryCodeError, SlotContext, calibrate,
 };
+#[cfg(feature = "shares")]
+pub use provider::{Share, ShareError, SharesProvider};
 pub use record::{Padding, Suite, Table};
 pub use sealed::{RECORDS_PER_POLL, RawRow, Restored, SealedBackend, exposure};
 pub use secrecy;

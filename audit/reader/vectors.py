@@ -229,22 +229,78 @@ def polymod(symbols):
     return check
 
 
-def recovery_text(code):
-    """Section 4: BIP-350 with the human-readable part "rec", in groups of four."""
-    bits = "".join(f"{byte:08b}" for byte in code) + "00"
+def typed_text(prefix, data):
+    """Section 4: BIP-350 with the human-readable part `prefix`, in groups of four."""
+    bits = "".join(f"{byte:08b}" for byte in data)
+    bits += "0" * (-len(bits) % 5)
     symbols = [int(bits[at : at + 5], 2) for at in range(0, len(bits), 5)]
-    hrp = [ord(c) >> 5 for c in "rec"] + [0] + [ord(c) & 31 for c in "rec"]
+    hrp = [ord(c) >> 5 for c in prefix] + [0] + [ord(c) & 31 for c in prefix]
     check = polymod(hrp + symbols + [0] * 6) ^ 0x2BC830A3
     symbols += [check >> 5 * (5 - at) & 31 for at in range(6)]
     if polymod(hrp + symbols) != 0x2BC830A3:
         raise Refused("a checksum that does not fit")
-    text = ("rec1" + "".join(BECH32[symbol] for symbol in symbols)).upper()
-    return "-".join(text[at : at + 4] for at in range(0, 36, 4))
+    text = (prefix + "1" + "".join(BECH32[symbol] for symbol in symbols)).upper()
+    return "-".join(text[at : at + 4] for at in range(0, len(text), 4))
+
+
+def gf_mul(a, b):
+    """GF(2^8) modulo x^8 + x^4 + x^3 + x + 1."""
+    product = 0
+    while b:
+        product ^= a if b & 1 else 0
+        a = a << 1 ^ (0x11B if a & 0x80 else 0)
+        b >>= 1
+    return product
+
+
+def gf_inverse(a):
+    inverse = 1
+    for _ in range(254):
+        inverse = gf_mul(inverse, a)
+    return inverse
+
+
+def share_text(share_set, threshold, count, number, value):
+    """Section 4: set, version and three numbers less one in four bits each, value."""
+    numbers = 1 << 12 | threshold - 1 << 8 | count - 1 << 4 | number - 1
+    return typed_text("shr", share_set + numbers.to_bytes(2, "big") + value)
+
+
+def shares_of(secret, coefficients, count):
+    """Each byte by a polynomial of its own: the secret's byte, then the coefficients'."""
+    values = []
+    for number in range(1, count + 1):
+        value = bytes(32)
+        for part in [*reversed(coefficients), secret]:
+            value = bytes(gf_mul(have, number) ^ add for have, add in zip(value, part, strict=True))
+        values.append(value)
+    return values
+
+
+def joined(shares):
+    """Lagrange's interpolation at zero of {number: value}."""
+    secret = bytes(32)
+    for number, value in shares.items():
+        weight = 1
+        for other in shares:
+            if other != number:
+                weight = gf_mul(weight, gf_mul(other, gf_inverse(other ^ number)))
+        secret = bytes(have ^ gf_mul(weight, byte) for have, byte in zip(secret, value, strict=True))
+    return secret
 
 
 def recovery_secret(code):
     extracted = hmac.new(bytes(32), code, hashlib.sha256).digest()
     return expand(extracted, LABEL + b"recovery code")
+
+
+def combined_secret(first, second, keyring, slot, kinds):
+    """Section 3.1: both secrets, bound to the slot and to both kinds."""
+    if not any(first) or not any(second):
+        raise Refused("an all-zero secret")
+    extracted = hmac.new(bytes(32), first + second, hashlib.sha256).digest()
+    info = LABEL + b"combined" + keyring + u32(slot) + b"".join(frame(kind.encode()) for kind in kinds)
+    return expand(extracted, info)
 
 
 def slot_keys(secret, keyring, slot, kind, suite):
@@ -638,7 +694,20 @@ def compute(inputs, vector):
             )  # fmt: skip
             return {"secret": stretched.derive(field["passphrase"])}
         case "recovery":
-            return {"text": recovery_text(field["code"]), "secret": recovery_secret(field["code"])}
+            return {"text": typed_text("rec", field["code"]), "secret": recovery_secret(field["code"])}
+        case "shares":
+            threshold, count = len(field["coefficients"]) + 1, raw["count"]
+            values = shares_of(field["secret"], field["coefficients"], count)
+            numbered = dict(enumerate(values, 1))
+            for first in range(1, count - threshold + 2):
+                some = {number: numbered[number] for number in range(first, first + threshold)}
+                if joined(some) != field["secret"]:
+                    raise Refused("shares that do not give their secret")
+            texts = [share_text(field["set"], threshold, count, *share) for share in numbered.items()]
+            return {"shares": texts}
+        case "combined":
+            secrets = field["first"], field["second"]
+            return {"secret": combined_secret(*secrets, inputs["keyring_id"], raw["slot"], raw["kinds"])}
         case "slot":
             return slot_keys(field["secret"], inputs["keyring_id"], raw["slot"], raw["kind"], suite)
         case "root":

@@ -37,10 +37,11 @@ fn position(error: &SealError) -> usize {
         SealError::NoEntropy => 26,
         SealError::Provider(_) => 27,
         SealError::Keyring(_) => 28,
-        SealError::Inner(_) => 29,
+        SealError::LoneSlot => 29,
+        SealError::Inner(_) => 30,
     }
 }
-const VARIANTS: usize = 30;
+const VARIANTS: usize = 31;
 
 fn fault_position(fault: Fault) -> usize {
     match fault {
@@ -154,6 +155,7 @@ fn every_error() -> Vec<SealError> {
         SealError::Shredded,
         SealError::UnknownSlot,
         SealError::SlotCount,
+        SealError::LoneSlot,
         SealError::InUse,
         SealError::Conflict,
         SealError::Invalid { what: "it is odd" },

@@ -29,6 +29,8 @@ pub(crate) struct Core {
     pub(super) seal: SealOptions,
     pub(super) id: [u8; 16],
     pub(super) pins: BTreeMap<String, Revision>,
+    /// Whether slots that may be lost are allowed to be the only ones.
+    pub(super) lone: bool,
     /// `None` while the keyring is not open. Held for synchronous work only, never across an await.
     pub(super) open: RwLock<Option<Open>>,
     pub(super) accounts: Mutex<BTreeMap<String, Weak<AccountShared>>>,

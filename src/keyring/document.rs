@@ -112,6 +112,9 @@ pub(crate) struct SlotEntry {
     pub(crate) wrapped_root: [u8; WRAPPED_LEN],
     /// Unix seconds.
     pub(crate) created: u64,
+    /// As its provider said.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) may_be_lost: bool,
 }
 
 /// The root key before a rotation, wrapped under the new one.

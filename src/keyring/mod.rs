@@ -83,7 +83,8 @@ impl Keyring {
     ///
     /// # Errors
     /// [`SealError::KeyringExists`], [`SealError::Occupied`] where the store can see that the data
-    /// store beside it holds rows, and whatever the provider or the store answers.
+    /// store beside it holds rows, [`SealError::LoneSlot`] if the provider may be lost
+    /// ([`KeyringOptions::allow_lone_slot`]), and whatever the provider or the store answers.
     pub async fn create(
         store: impl KeyringStore + 'static,
         provider: &dyn KeyProvider,

@@ -26,6 +26,7 @@ pub struct KeyringOptions {
     slot: Option<u32>,
     id: Option<[u8; 16]>,
     pins: BTreeMap<String, Revision>,
+    lone: bool,
     audit: Arc<dyn AuditSink>,
 }
 
@@ -44,6 +45,7 @@ impl KeyringOptions {
             slot: None,
             id: None,
             pins: BTreeMap::new(),
+            lone: false,
             audit: Arc::new(TracingSink),
         }
     }
@@ -80,6 +82,26 @@ impl KeyringOptions {
     pub fn pin_revision(mut self, document: impl Into<String>, revision: Revision) -> Self {
         self.pins.insert(document.into(), revision);
         self
+    }
+
+    /// Allows slots that may be lost, in a keychain or a TPM ([`KeyProvider::may_be_lost`]), to be the only ones of the keyring:
+    /// when it is made, and when others are removed, replaced or dropped. Losing them then loses every row. Default: refused with
+    /// [`SealError::LoneSlot`].
+    pub fn allow_lone_slot(mut self, allow: bool) -> Self {
+        self.lone = allow;
+        self
+    }
+
+    /// Refuses providers that may be lost as the only ones of a new keyring.
+    pub(crate) fn check_lone<'a>(
+        &self,
+        providers: impl IntoIterator<Item = &'a dyn KeyProvider>,
+    ) -> Result<(), SealError> {
+        let lone = providers.into_iter().all(|provider| provider.may_be_lost());
+        match lone && !self.lone {
+            true => Err(SealError::LoneSlot),
+            false => Ok(()),
+        }
     }
 
     /// Where audit events go.
@@ -144,6 +166,7 @@ impl KeyringOptions {
         provider: &dyn KeyProvider,
     ) -> Result<Keyring, SealError> {
         slot::check_label(&self.label)?;
+        self.check_lone([provider])?;
         // In this order: accounts and rows that another creator makes come after its keyring, so
         // whoever sees them sees the keyring too.
         let occupied = store.occupied().await?;
@@ -278,6 +301,7 @@ impl KeyringOptions {
                 seal: self.seal,
                 id,
                 pins: self.pins,
+                lone: self.lone,
                 open: RwLock::new(Some(open)),
                 accounts: Mutex::default(),
                 guard: Mutex::new(Some(guard)),

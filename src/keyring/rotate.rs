@@ -33,7 +33,8 @@ impl Keyring {
     /// # Errors
     /// [`SealError::InUse`] while somebody else has the keyring open, [`SealError::WrongKey`] if a
     /// provider does not open its slot, [`SealError::Invalid`] if a slot is named twice or not at
-    /// all, [`SealError::SlotCount`] if none stays. Nothing was changed then, but that an earlier rotation
+    /// all, [`SealError::SlotCount`] if none stays, [`SealError::LoneSlot`] if only those stay that may be lost and others are
+    /// dropped ([`KeyringOptions::allow_lone_slot`](crate::KeyringOptions::allow_lone_slot)). Nothing was changed then, but that an earlier rotation
     /// which was cut short was finished first.
     pub async fn rotate_root(
         &self,
@@ -76,6 +77,8 @@ async fn rotate(
         .await?
         .ok_or(SealError::NoKeyring)?;
     check_named_once(&body, keep, drop)?;
+    let left: Vec<bool> = keep.iter().map(|(_, kept)| kept.may_be_lost()).collect();
+    slot::check_left(core.lone, &body.slots, &left)?;
 
     let suite = body.suite;
     // Above the numbers of roots that may yet turn out to be durable.

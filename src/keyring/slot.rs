@@ -26,6 +26,8 @@ pub struct SlotInfo {
     pub kdf: Option<KdfCost>,
     /// Whether this opener came in through it.
     pub opened: bool,
+    /// Whether it can be lost with a machine, a login or a desktop: a keychain, a TPM.
+    pub may_be_lost: bool,
 }
 
 impl SlotEntry {
@@ -41,6 +43,7 @@ impl SlotEntry {
                 _ => None,
             },
             opened: through == Some(self.slot),
+            may_be_lost: self.may_be_lost,
         }
     }
 }
@@ -115,7 +118,8 @@ impl Keyring {
     /// data keys: only new data keys, a new blind key and a new root end that.
     ///
     /// # Errors
-    /// [`SealError::UnknownSlot`], [`SealError::SlotCount`] for the last one, [`SealError::NotOpen`],
+    /// [`SealError::UnknownSlot`], [`SealError::SlotCount`] for the last one, [`SealError::LoneSlot`] for the last one
+    /// that can't be lost ([`KeyringOptions::allow_lone_slot`](crate::KeyringOptions::allow_lone_slot)), [`SealError::NotOpen`],
     /// [`SealError::Conflict`] if others keep changing the keyring, [`SealError::Keyring`] if its store fails.
     pub async fn remove_slot(&self, slot: u32) -> Result<(), SealError> {
         self.core.ensure_shared().await?;
@@ -126,6 +130,9 @@ impl Keyring {
                 if body.slots.len() == 1 {
                     return Err(SealError::SlotCount);
                 }
+                let mut left = lost_ones(&body.slots);
+                left.remove(position);
+                check_left(self.core.lone, &body.slots, &left)?;
                 body.slots.remove(position);
                 Ok(())
             })
@@ -142,7 +149,8 @@ impl Keyring {
     /// [`Keyring::remove_slot`], an old copy of the keyring still opens with the old secret.
     ///
     /// # Errors
-    /// [`SealError::WrongKey`] if `old` does not open the slot; nothing was changed then. Otherwise as
+    /// [`SealError::WrongKey`] if `old` does not open the slot, [`SealError::LoneSlot`] as [`Keyring::remove_slot`]; nothing was
+    /// changed then. Otherwise as
     /// [`Keyring::add_slot`]: the old secret still opens.
     pub async fn change_passphrase(
         &self,
@@ -157,10 +165,9 @@ impl Keyring {
             .read::<KeyringBody>(KEYRING)
             .await?
             .ok_or(SealError::NoKeyring)?;
-        let entry = body
-            .slots
-            .get(position(&body, slot)?)
-            .ok_or(SealError::UnknownSlot)?;
+        let at = position(&body, slot)?;
+        let entry = body.slots.get(at).ok_or(SealError::UnknownSlot)?;
+        check_replaced(self.core.lone, &body, at, new.may_be_lost())?;
         prove(self.core.audit(), &body, entry, old).await?;
         let replacement = self
             .core
@@ -175,6 +182,7 @@ impl Keyring {
             .change_keyring(|body| {
                 let position = position(body, slot)?;
                 let finished = self.finish(&draft)?;
+                check_replaced(self.core.lone, body, position, finished.may_be_lost)?;
                 *body.slots.get_mut(position).ok_or(SealError::UnknownSlot)? = finished;
                 Ok(())
             })
@@ -214,6 +222,39 @@ fn position(body: &KeyringBody, slot: u32) -> Result<usize, SealError> {
         .ok_or(SealError::UnknownSlot)
 }
 
+/// Which slots may be lost.
+fn lost_ones(slots: &[SlotEntry]) -> Vec<bool> {
+    slots.iter().map(|entry| entry.may_be_lost).collect()
+}
+
+/// Refuses a change that leaves only slots that may be lost, unless that was allowed. One that takes nothing away from a
+/// keyring which has no others anyhow is none.
+pub(super) fn check_left(
+    allowed: bool,
+    before: &[SlotEntry],
+    left: &[bool],
+) -> Result<(), SealError> {
+    let is_loss = left.len() < before.len() || before.iter().any(|entry| !entry.may_be_lost);
+    match !allowed && is_loss && left.iter().all(|may_be_lost| *may_be_lost) {
+        true => Err(SealError::LoneSlot),
+        false => Ok(()),
+    }
+}
+
+/// As [`check_left`], for a slot that is replaced.
+fn check_replaced(
+    allowed: bool,
+    body: &KeyringBody,
+    at: usize,
+    may_be_lost: bool,
+) -> Result<(), SealError> {
+    let mut left = lost_ones(&body.slots);
+    if let Some(replaced) = left.get_mut(at) {
+        *replaced = may_be_lost;
+    }
+    check_left(allowed, &body.slots, &left)
+}
+
 /// A slot whose secret is made, and whose root key is not wrapped yet.
 pub(super) struct Draft {
     slot: u32,
@@ -221,6 +262,7 @@ pub(super) struct Draft {
     kind: String,
     recipe: Recipe,
     keys: SlotKeys,
+    may_be_lost: bool,
 }
 
 impl Draft {
@@ -240,6 +282,7 @@ impl Draft {
             commitment: self.keys.commitment(),
             wrapped_root: wrapped.try_into().map_err(|_| SealError::TooLarge)?,
             created: now(),
+            may_be_lost: self.may_be_lost,
         })
     }
 }
@@ -281,6 +324,7 @@ pub(super) async fn draft(
             material: new.material,
         },
         keys: SlotKeys::derive(&new.secret, &context, kind, suite)?,
+        may_be_lost: provider.may_be_lost(),
     })
 }
 

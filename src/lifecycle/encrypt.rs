@@ -140,6 +140,7 @@ pub async fn encrypt(
         keep_plaintext: keep,
         keyring,
     } = options;
+    keyring.check_lone([provider])?;
     let kept = keep.is_some();
     let (path, keep_as) = (store.clone(), keep.clone());
     let begun = on_thread(progress, move |progress| {

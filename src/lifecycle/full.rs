@@ -90,6 +90,8 @@ pub async fn reencrypt_fully(
     let Some(((label, first), others)) = slots.split_first() else {
         return Err(SealError::SlotCount.into());
     };
+    let providers = slots.iter().map(|(_, provider)| *provider);
+    options.keyring.check_lone(providers)?;
     let store = source::real(path.as_ref())?;
     progress.begin(Phase::Preparing, None);
     let (path, keep) = (store.clone(), options.keep_old.clone());
@@ -126,6 +128,8 @@ pub async fn reencrypt_fully(
     let made = options
         .keyring
         .label(*label)
+        // All of them were looked at above.
+        .allow_lone_slot(true)
         .create(SqliteKeyring::at(begun.work.new_file()), *first)
         .await?;
     for (label, provider) in others {

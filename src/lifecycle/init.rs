@@ -29,6 +29,7 @@ const ACCOUNT: &str = "1";
 pub struct InitOptions {
     label: Option<String>,
     suite: Option<Suite>,
+    lone: bool,
 }
 
 impl InitOptions {
@@ -46,6 +47,12 @@ impl InitOptions {
     /// The suite, instead of [`Suite::for_this_machine`].
     pub fn suite(mut self, suite: Suite) -> Self {
         self.suite = Some(suite);
+        self
+    }
+
+    /// As [`KeyringOptions::allow_lone_slot`].
+    pub fn allow_lone_slot(mut self, allow: bool) -> Self {
+        self.lone = allow;
         self
     }
 }
@@ -67,18 +74,20 @@ pub struct Initialised {
 ///
 /// # Errors
 /// [`LifecycleError::AlreadySealed`]; [`LifecycleError::NotSealed`] where rows in the clear are there;
-/// [`SealError::KeyringExists`]; and where a file can't be made.
+/// [`SealError::KeyringExists`]; [`SealError::LoneSlot`] if the provider may be lost; and where a file can't be made.
 pub async fn init(
     path: &Path,
     keyring: Option<&Path>,
     provider: &dyn KeyProvider,
     options: InitOptions,
 ) -> Result<Initialised, LifecycleError> {
+    let new = KeyringOptions::new().allow_lone_slot(options.lone);
+    new.check_lone([provider])?;
     let files = (path.to_owned(), keyring.map(Path::to_owned));
     briefly(move || check_new(&files.0, files.1.as_deref())).await?;
     step("new");
     let suite = options.suite.unwrap_or_else(Suite::for_this_machine);
-    let mut keyring_options = KeyringOptions::new().seal(SealOptions::new().suite(suite));
+    let mut keyring_options = new.seal(SealOptions::new().suite(suite));
     if let Some(label) = options.label {
         crate::keyring::check_label(&label)?;
         keyring_options = keyring_options.label(label);

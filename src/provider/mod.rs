@@ -21,6 +21,7 @@ mod recovery;
 mod shares;
 #[cfg(feature = "tpm2")]
 mod tpm2;
+mod typed;
 #[cfg(feature = "vault")]
 mod vault;
 
@@ -32,11 +33,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::SecretBox;
 
+pub use combined::Combined;
+#[cfg(feature = "keychain")]
+pub use keychain::Keychain;
 pub(crate) use passphrase::cost_of;
 pub use passphrase::{DEFAULT_KDF_CEILING, KdfCost, Passphrase, calibrate};
 pub use patient::{Patience, Patient};
 pub use raw_key::RawKey;
 pub use recovery::{RecoveryCode, RecoveryCodeError};
+#[cfg(feature = "shares")]
+pub use shares::{Share, ShareError, SharesProvider};
 
 use crate::error::{Opaque, calm};
 
@@ -117,6 +123,13 @@ pub trait KeyProvider: Send + Sync {
         Fields::new()
     }
 
+    /// Whether this provider's key goes with a machine, a login or a desktop: lost there, it can't be had elsewhere, by nobody's
+    /// fault. Recorded in the slot: a keyring refuses to be left with such slots alone, see
+    /// [`KeyringOptions::allow_lone_slot`](crate::KeyringOptions::allow_lone_slot). Default: `false`.
+    fn may_be_lost(&self) -> bool {
+        false
+    }
+
     /// A fresh, uniformly random or derived secret of 32 bytes for a new slot, and what to store for it.
     ///
     /// # Errors
@@ -154,6 +167,10 @@ macro_rules! behind {
 
             fn reference(&self) -> Fields {
                 (**self).reference()
+            }
+
+            fn may_be_lost(&self) -> bool {
+                (**self).may_be_lost()
             }
 
             async fn generate(&self, context: &SlotContext) -> Result<NewSlot, ProviderError> {
@@ -241,6 +258,8 @@ pub struct ProviderError {
     kind: ProviderErrorKind,
     advice: &'static str,
     source: Option<Opaque>,
+    /// Which provider inside another it was, the innermost first.
+    parts: Vec<&'static str>,
 }
 
 impl ProviderError {
@@ -252,6 +271,7 @@ impl ProviderError {
             kind,
             advice,
             source: None,
+            parts: Vec::new(),
         }
     }
 
@@ -262,6 +282,12 @@ impl ProviderError {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         self.source = Some(Opaque::new(source));
+        self
+    }
+
+    /// Says which provider inside another failed.
+    pub(crate) fn of_part(mut self, part: &'static str) -> Self {
+        self.parts.push(part);
         self
     }
 
@@ -280,6 +306,9 @@ impl ProviderError {
 
 impl fmt::Display for ProviderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in self.parts.iter().rev() {
+            write!(f, "{part}: ")?;
+        }
         f.write_str(calm(self.advice))
     }
 }

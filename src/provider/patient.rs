@@ -164,6 +164,10 @@ impl<P: KeyProvider> KeyProvider for Patient<P> {
         self.inner.reference()
     }
 
+    fn may_be_lost(&self) -> bool {
+        self.inner.may_be_lost()
+    }
+
     async fn generate(&self, context: &SlotContext) -> Result<NewSlot> {
         self.tried(|| self.inner.generate(context)).await
     }

@@ -1,13 +1,11 @@
 //! A recovery code: 128 random bits that a person writes down once and types when all else is lost.
 
 use async_trait::async_trait;
-use bech32::primitives::decode::CheckedHrpstring;
-use bech32::{Bech32m, Hrp};
 use hkdf::Hkdf;
 use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox, SecretString};
 use sha2::Sha256;
-use zeroize::Zeroizing;
 
+use super::typed::{Mistake, Spelling};
 use super::{KeyProvider, NewSlot, Probe, ProviderError, ProviderErrorKind, Recipe, SlotContext};
 use crate::error::SealError;
 use crate::labels;
@@ -16,14 +14,8 @@ use crate::wipe;
 
 /// Bytes of a code.
 const CODE_LEN: usize = 16;
-/// How every code begins: bech32's human-readable part and its separator.
-const PREFIX: &str = "rec1";
-/// Characters of a code without its hyphens: the prefix, 26 of the code, 6 of the checksum.
-const TEXT_LEN: usize = 36;
-/// Characters of a group, as it is shown.
-const GROUP: usize = 4;
-/// What a code is written with: no `1`, `b`, `i` and `o`.
-const ALPHABET: &[u8; 32] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
+/// 36 characters: the prefix, 26 of the code, 6 of the checksum.
+const SPELLING: Spelling<CODE_LEN> = Spelling { prefix: "rec1" };
 
 /// Opens a slot with a code that the operating system's generator made: 128 bits, as bech32m text
 /// (BIP-350) in nine groups of four, such as `REC1-…-…`. Not stretched: there is nothing to guess.
@@ -70,6 +62,17 @@ pub enum RecoveryCodeError {
     Mistyped,
 }
 
+impl From<Mistake> for RecoveryCodeError {
+    fn from(mistake: Mistake) -> Self {
+        match mistake {
+            Mistake::Prefix => Self::NotACode,
+            Mistake::Length(found) => Self::Length { found },
+            Mistake::Character(group) => Self::Character { group },
+            Mistake::Checksum => Self::Mistyped,
+        }
+    }
+}
+
 impl RecoveryCode {
     /// A fresh code.
     ///
@@ -87,45 +90,20 @@ impl RecoveryCode {
     /// # Errors
     /// [`RecoveryCodeError`], which tells a mistyped code from a wrong one: that one parses, and opens nothing.
     pub fn parse(typed: &str) -> Result<Self, RecoveryCodeError> {
-        let text = normalised(typed)?;
-        wipe::after(|| {
-            let checked =
-                CheckedHrpstring::new::<Bech32m>(&text).map_err(|_| RecoveryCodeError::Mistyped)?;
-            let mut bits = SecretBox::<[u8; CODE_LEN]>::default();
-            for (to, from) in bits.expose_secret_mut().iter_mut().zip(checked.byte_iter()) {
-                *to = from;
-            }
-            let code = Self { bits };
-            // Two bits are left over: they have one spelling.
-            let again = code.spelled().ok_or(RecoveryCodeError::Mistyped)?;
-            again
-                .eq_ignore_ascii_case(&text)
-                .then_some(code)
-                .ok_or(RecoveryCodeError::Mistyped)
-        })
+        let bits = SPELLING.read(typed)?;
+        Ok(Self { bits })
     }
 
     /// Whether `typed` was meant as a code: it begins and is as long as one.
     #[must_use]
     pub fn is_like(typed: &str) -> bool {
-        !matches!(
-            normalised(typed),
-            Err(RecoveryCodeError::NotACode | RecoveryCodeError::Length { .. })
-        )
+        SPELLING.is_like(typed)
     }
 
     /// The code as it is shown: uppercase, nine groups of four with hyphens between them, 44 characters.
     #[must_use]
     pub fn to_text(&self) -> SecretString {
-        let spelled = wipe::after(|| self.spelled()).unwrap_or_default();
-        let mut shown = String::with_capacity(TEXT_LEN + TEXT_LEN / GROUP);
-        for (at, character) in spelled.chars().enumerate() {
-            if at > 0 && at % GROUP == 0 {
-                shown.push('-');
-            }
-            shown.push(character);
-        }
-        shown.into()
+        SPELLING.show(self.bits.expose_secret())
     }
 
     /// A code of known bits.
@@ -134,14 +112,6 @@ impl RecoveryCode {
         Self {
             bits: SecretBox::new(Box::new(bits)),
         }
-    }
-
-    fn spelled(&self) -> Option<Zeroizing<String>> {
-        let mut text = Zeroizing::new(String::with_capacity(TEXT_LEN));
-        let hrp = Hrp::parse("rec").ok()?;
-        bech32::encode_upper_to_fmt::<Bech32m, _>(&mut *text, hrp, self.bits.expose_secret())
-            .ok()?;
-        Some(text)
     }
 
     /// HKDF with its extract step, for the code is shorter than HKDF's keys.
@@ -153,51 +123,6 @@ impl RecoveryCode {
                 .expand(labels::RECOVERY, out.expose_secret_mut());
         });
         out
-    }
-}
-
-/// The lowercase text of a code without spaces and hyphens, look-alikes replaced.
-fn normalised(typed: &str) -> Result<Zeroizing<String>, RecoveryCodeError> {
-    let mut text = Zeroizing::new(String::with_capacity(TEXT_LEN));
-    let (mut found, mut wrong) = (0, None);
-    for character in typed.chars() {
-        if character.is_whitespace() || matches!(character, '-' | '\u{2010}'..='\u{2015}') {
-            continue;
-        }
-        let at = found;
-        found += 1;
-        let character = match character.to_ascii_lowercase() {
-            'l' | 'i' if at + 1 == PREFIX.len() => '1',
-            '1' | 'i' if at >= PREFIX.len() => 'l',
-            'o' => '0',
-            'b' => '8',
-            other => other,
-        };
-        if at >= TEXT_LEN {
-            continue;
-        }
-        let fits = match at < PREFIX.len() {
-            true if PREFIX.as_bytes().get(at).map(|byte| char::from(*byte)) != Some(character) => {
-                return Err(RecoveryCodeError::NotACode);
-            }
-            true => true,
-            false => ALPHABET.iter().any(|byte| char::from(*byte) == character),
-        };
-        if fits {
-            text.push(character);
-        } else {
-            wrong = wrong.or(Some(at / GROUP + 1));
-        }
-    }
-    if found < PREFIX.len() {
-        return Err(RecoveryCodeError::NotACode);
-    }
-    if found != TEXT_LEN {
-        return Err(RecoveryCodeError::Length { found });
-    }
-    match wrong {
-        Some(group) => Err(RecoveryCodeError::Character { group }),
-        None => Ok(text),
     }
 }
 

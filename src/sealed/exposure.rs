@@ -302,6 +302,11 @@ pub const KEYRING_EXPOSURE: &[Exposure] = &[
     ),
     at("keyring", "slots.wrapped_root", Sealed),
     at("keyring", "slots.created", Clear("when the slot was made")),
+    at(
+        "keyring",
+        "slots.may_be_lost",
+        Clear("that the slot is in a keychain or a TPM"),
+    ),
     at("keyring", "previous_root.root", ROOT),
     at("keyring", "previous_root.wrapped", Sealed),
     at("accounts", "keyring_id", OWNER),

@@ -7,7 +7,10 @@ use super::{Fixed, Inputs, hex_of};
 use crate::keyring::derive::{RootKeys, SlotKeys, WrapKind, WrapPlace};
 use crate::keyring::document::{self, AccountBody, AccountsBody, Body, Envelope, KeyringBody};
 use crate::labels;
-use crate::provider::{Fields, KeyProvider, Passphrase, Recipe, RecoveryCode, SlotContext};
+use crate::provider::{
+    Combined, Fields, KeyProvider, NewSlot, Passphrase, Probe, ProviderError, Recipe, RecoveryCode,
+    SlotContext,
+};
 use crate::record::{Suite, Table};
 use crate::secret::{self, Key};
 
@@ -22,6 +25,18 @@ impl Inputs<'_> {
             slot: slot.int("slot"),
         };
         SlotKeys::derive(&slot.key("secret"), &context, slot.text("kind"), suite).unwrap()
+    }
+
+    pub(super) fn combined(&self, given: Fixed<'_>) -> Value {
+        let kinds: Vec<String> = given.read("kinds");
+        let part = |at: usize, name| Given(kinds[at].clone(), given.array(name));
+        let context = SlotContext {
+            keyring_id: self.ids().keyring,
+            slot: given.int("slot"),
+        };
+        let both = Combined::new(part(0, "first"), part(1, "second"));
+        let secret = given_by(&both, &context, &Recipe::default());
+        json!({ "secret": hex_of(secret.expose_secret()) })
     }
 
     pub(super) fn slot_keys(&self, suite: Suite, given: Fixed<'_>) -> Value {
@@ -131,6 +146,28 @@ impl Inputs<'_> {
     }
 }
 
+/// A provider of this kind that has this secret.
+struct Given(String, [u8; 32]);
+
+#[async_trait::async_trait]
+impl KeyProvider for Given {
+    fn kind(&self) -> &str {
+        &self.0
+    }
+
+    async fn generate(&self, _: &SlotContext) -> Result<NewSlot, ProviderError> {
+        unreachable!("vectors are opened")
+    }
+
+    async fn unwrap_secret(&self, _: &SlotContext, _: &Recipe) -> Result<Key, ProviderError> {
+        Ok(Key::new(Box::new(self.1)))
+    }
+
+    async fn probe(&self) -> Result<Probe, ProviderError> {
+        Ok(Probe::ready())
+    }
+}
+
 pub(super) fn recovery(given: Fixed<'_>) -> Value {
     let code = RecoveryCode::of(given.array("code"));
     let context = SlotContext {
@@ -142,6 +179,35 @@ pub(super) fn recovery(given: Fixed<'_>) -> Value {
         "text": code.to_text().expose_secret(),
         "secret": hex_of(secret.expose_secret()),
     })
+}
+
+/// A split draws its polynomials itself, so the file's shares are read, joined and written again.
+#[cfg(feature = "shares")]
+pub(super) fn shares(given: Fixed<'_>) -> Value {
+    use crate::provider::{Share, SharesProvider};
+    let texts: Vec<String> = given.at("out").read("shares");
+    let share = |text: &String| Share::parse(text).unwrap();
+    let threshold = given.list("coefficients").len() + 1;
+    for some in texts.windows(threshold) {
+        let some: Vec<_> = some.iter().map(share).collect();
+        let provider = SharesProvider::join(&some).unwrap();
+        let context = SlotContext {
+            keyring_id: [0; 16],
+            slot: 0,
+        };
+        let secret = given_by(&provider, &context, &Recipe::default());
+        assert_eq!(secret.expose_secret(), given.key("secret").expose_secret());
+    }
+    let mut again = Vec::new();
+    for (number, text) in (1..).zip(&texts) {
+        let share = share(text);
+        assert_eq!(share.number(), number);
+        assert_eq!(usize::from(share.threshold()), threshold);
+        assert_eq!(share.count(), given.int("count"));
+        assert_eq!(share.set(), hex::encode(given.bytes("set")));
+        again.push(share.to_text().expose_secret().to_owned());
+    }
+    json!({ "shares": again })
 }
 
 pub(super) fn argon2id(given: Fixed<'_>) -> Value {

@@ -119,6 +119,11 @@ impl Inputs<'_> {
             "aead" => aead(suite, given),
             "argon2id" => keyring::argon2id(given),
             "recovery" => keyring::recovery(given),
+            "combined" => self.combined(given),
+            #[cfg(feature = "shares")]
+            "shares" => keyring::shares(given),
+            #[cfg(not(feature = "shares"))]
+            "shares" => given.0["out"].clone(),
             "slot" => self.slot_keys(suite, given),
             "root" => self.root_keys(suite),
             "data_key" => {

@@ -68,6 +68,11 @@ impl Service {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
+    /// Its process's id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills the process now.
     pub fn stop(&mut self) {
         let _ = self.child.kill();

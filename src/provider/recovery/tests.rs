@@ -1,6 +1,7 @@
 use secrecy::ExposeSecret;
 
 use super::*;
+use crate::provider::typed::ALPHABET;
 
 fn code(byte: u8) -> RecoveryCode {
     RecoveryCode::of(std::array::from_fn(|at| {
@@ -91,7 +92,7 @@ fn what_is_wrong_is_told() {
 /// Two bits of the last character before the checksum stand for nothing.
 #[test]
 fn a_code_has_one_spelling() {
-    use bech32::{ByteIterExt, Fe32, Fe32IterExt};
+    use bech32::{Bech32m, ByteIterExt, Fe32, Fe32IterExt, Hrp};
     let bits = *code(3).bits.expose_secret();
     let hrp = Hrp::parse("rec").unwrap();
     for stray in 0..4u8 {
