@@ -2,7 +2,8 @@
 //!
 //! The agent below is a stand-in that runs in this process, because an example can't bring a service;
 //! everything else is what a real provider does: it speaks in KMS words, is configured with *which*
-//! key to use, binds the slot's context, and tells retryable errors from permanent ones.
+//! key to use, binds the slot's context, and tells retryable errors from permanent ones. The suite of
+//! `sealed_store::testing::provider` runs on it in `tests/provider_conformance.rs`.
 //!
 //! `cargo run --example custom_provider`
 
@@ -17,19 +18,19 @@ use sealed_store::{
 use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox};
 use wacore::store::InMemoryBackend;
 
-/// A secret, and the slot that it was made for.
-struct Kept(SlotContext, SecretBox<[u8; 32]>);
+/// A secret, with the slot and the key that it was made for.
+struct Kept(SlotContext, String, SecretBox<[u8; 32]>);
 
 /// The service: it keeps a secret for each handle, and gives it back only in the same context.
 #[derive(Default)]
-struct Agent {
+pub struct Agent {
     secrets: Mutex<HashMap<String, Kept>>,
 }
 
 /// The provider: an agent, and the name of the key that this deployment uses.
-struct AgentProvider {
-    agent: Arc<Agent>,
-    key_name: String,
+pub struct AgentProvider {
+    pub agent: Arc<Agent>,
+    pub key_name: String,
 }
 
 /// A copy that is made inside its box: a move would leave another on the stack.
@@ -50,18 +51,20 @@ impl KeyProvider for AgentProvider {
     }
 
     async fn generate(&self, context: &SlotContext) -> Result<NewSlot, ProviderError> {
-        let mut secret = SecretBox::<[u8; 32]>::default();
-        getrandom::fill(secret.expose_secret_mut()).map_err(|error| {
+        let no_random = |error| {
             ProviderError::new(ProviderErrorKind::Unavailable, "no random bytes; try again")
                 .with_source(error)
-        })?;
-        let handle = format!("{}/{}", self.key_name, context.slot);
+        };
+        let mut secret = SecretBox::<[u8; 32]>::default();
+        getrandom::fill(secret.expose_secret_mut()).map_err(no_random)?;
+        // Not made of the slot's number alone: every keyring has a slot 1.
+        let handle = format!("{:016x}", getrandom::u64().map_err(no_random)?);
         let kept = copy(&secret);
         self.agent
             .secrets
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(handle.clone(), Kept(*context, kept));
+            .insert(handle.clone(), Kept(*context, self.key_name.clone(), kept));
         Ok(NewSlot {
             secret,
             material: Fields::from([("handle".to_owned(), handle)]),
@@ -79,13 +82,28 @@ impl KeyProvider for AgentProvider {
                 "the agent has no such key; check which agent this deployment uses",
             )
         };
-        let handle = recipe.material.get("handle").ok_or_else(gone)?;
+        // One field, and none that this provider does not know.
+        let handle = match recipe.material.get("handle") {
+            Some(handle) if recipe.material.len() == 1 => handle,
+            _ => {
+                return Err(ProviderError::new(
+                    ProviderErrorKind::Corrupt,
+                    "the slot's material is damaged; restore the keyring from a backup",
+                ));
+            }
+        };
         let secrets = self
             .agent
             .secrets
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let Kept(bound_to, secret) = secrets.get(handle).ok_or_else(gone)?;
+        let Kept(bound_to, key_name, secret) = secrets.get(handle).ok_or_else(gone)?;
+        if *key_name != self.key_name {
+            return Err(ProviderError::new(
+                ProviderErrorKind::WrongKey,
+                "the agent made this slot's secret for another key",
+            ));
+        }
         if bound_to != context {
             return Err(ProviderError::new(
                 ProviderErrorKind::ContextMismatch,

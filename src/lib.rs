@@ -93,7 +93,7 @@ pub use keyring::store::{
     StoreFaultKind,
 };
 pub use keyring::{
-    Account, AccountInfo, AccountState, KeyInfo, KeyState, Keyring, KeyringOptions, SlotInfo,
+    Account, AccountInfo, AccountState, KeyInfo, KeyState, Keyring, KeyringOptions, Lease, SlotInfo,
 };
 pub use options::{OnCorrupt, SealOptions};
 #[cfg(feature = "keychain")]

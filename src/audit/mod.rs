@@ -44,12 +44,41 @@ pub enum AuditEvent {
         /// Why, in the error's own words.
         reason: String,
     },
-    /// The keys were wiped from memory: by a lock, by a change that failed half-way, or with the last handle.
+    /// The keys were wiped from memory: by a lock, by a lease that ended, by a change that failed half-way, or with the last handle.
     KeysWiped {
         /// The keyring.
         keyring: String,
         /// `true` if the idle deadline did it.
         idle: bool,
+    },
+    /// The provider of the slot that opened can't be reached, which the lease tolerates for its grace.
+    LeaseUnreachable {
+        /// The keyring.
+        keyring: String,
+        /// The slot.
+        slot: u32,
+        /// The provider's kind.
+        provider: String,
+        /// Why, in the error's own words.
+        reason: String,
+    },
+    /// The provider of the slot that opened was reached again within its grace, and gave the slot's secret.
+    LeaseRecovered {
+        /// The keyring.
+        keyring: String,
+        /// The slot.
+        slot: u32,
+    },
+    /// The lease closes the keyring: access was taken away, or the grace is over. Every key is wiped.
+    LeaseEnded {
+        /// The keyring.
+        keyring: String,
+        /// The slot; 0 if it was removed.
+        slot: u32,
+        /// The provider's kind.
+        provider: String,
+        /// Why, in the error's own words.
+        reason: String,
     },
     /// A slot was added.
     SlotAdded {

@@ -19,6 +19,8 @@ impl AuditSink for TracingSink {
             | AuditEvent::DocumentRefused { .. }
             | AuditEvent::SlotRefused { .. }
             | AuditEvent::StoreRefused { .. }
+            | AuditEvent::LeaseUnreachable { .. }
+            | AuditEvent::LeaseEnded { .. }
             | AuditEvent::RootRotationDelayed { .. } => {
                 tracing::warn!(target: "sealed_store::audit", ?event);
             }

@@ -8,12 +8,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::account::AccountShared;
 use super::derive::RootKeys;
-use super::document::{self, Body, Envelope, KEYRING, KeyringBody};
-use super::idle;
+use super::document::{self, Body, Envelope, KEYRING, KeyringBody, SlotEntry};
 use super::store::{
     KeyringStore, LOCK_TRIES, LockGuard, LockMode, Revision, StoreFaultKind, lock_shared,
     pause_for_lock,
 };
+use super::{idle, lease};
 use crate::audit::{self, AuditEvent, AuditSink, id_text};
 use crate::error::SealError;
 use crate::options::SealOptions;
@@ -40,12 +40,16 @@ pub(crate) struct Core {
     /// Serialises this process's changes, so that they do not conflict with each other.
     pub(super) changing: async_lock::Mutex<()>,
     pub(super) idle: idle::Idle,
+    pub(super) lease: lease::Leased,
 }
 
 /// The keys of an open keyring.
 pub(super) struct Open {
     pub(super) suite: Suite,
-    pub(super) slot: u32,
+    /// Which of the openings under a lease this is, from 1.
+    pub(super) opening: u64,
+    /// The slot that this opener came in through, as it is now; `None` once it was removed.
+    pub(super) through: Option<SlotEntry>,
     pub(super) root: RootKeys,
     /// Present while an interrupted root rotation waits to be finished.
     pub(super) previous: Option<RootKeys>,
@@ -57,11 +61,16 @@ pub(super) struct Open {
 /// A new root that may or may not have replaced the present one.
 pub(super) struct Unconfirmed {
     pub(super) root: RootKeys,
-    /// The slot that this opener came in through, as numbered under it.
-    pub(super) slot: u32,
+    /// The slot that this opener came in through, as it is under it.
+    pub(super) through: Option<SlotEntry>,
 }
 
 impl Open {
+    /// The number of the slot that this opener came in through; 0 (which none has) once it was removed.
+    pub(super) fn slot(&self) -> u32 {
+        self.through.as_ref().map_or(0, |entry| entry.slot)
+    }
+
     /// The root that signed a document.
     pub(super) fn root_of(&self, number: u32) -> Result<&RootKeys, SealError> {
         if number == self.root.number {
@@ -97,7 +106,7 @@ impl Open {
         let Some(position) = found else { return false };
         let new = self.unconfirmed.swap_remove(position);
         self.previous = Some(std::mem::replace(&mut self.root, new.root));
-        self.slot = new.slot;
+        self.through = new.through;
         // The others were written against a revision that is gone.
         self.unconfirmed.clear();
         true
@@ -123,7 +132,23 @@ impl Core {
     }
 
     pub(super) fn wipe(&self, idle: bool) {
-        let was_open = self.open_mut().take().is_some();
+        let keys = self.open_mut().take();
+        self.wiped(keys, idle);
+    }
+
+    /// Wipes every key if the keyring has not been closed and opened since: why, goes before that into the audit.
+    pub(super) fn wipe_opening(&self, opening: u64, why: &AuditEvent) {
+        let keys = self.open_mut().take_if(|open| open.opening == opening);
+        if keys.is_some() {
+            self.audit.record(why);
+            self.wiped(keys, false);
+        }
+    }
+
+    fn wiped(&self, keys: Option<Open>, idle: bool) {
+        let was_open = keys.is_some();
+        drop(keys);
+        self.lease.stop();
         for account in self.live_accounts() {
             account.wipe();
         }

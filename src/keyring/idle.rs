@@ -7,9 +7,24 @@ use super::Keyring;
 use super::core::Core;
 use crate::error::SealError;
 
-/// How long the watcher sleeps at most, so that a machine that was suspended past the deadline wipes
-/// its keys soon after it wakes: the monotonic clock stands still meanwhile, the wall clock does not.
-const NAP: Duration = Duration::from_secs(5);
+/// A moment on both clocks: while a machine is suspended the monotonic one stands still, and the wall clock does not.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Moment(Instant, SystemTime);
+
+impl Moment {
+    /// How long a watcher sleeps at most, so that a machine that was suspended past a deadline meets it soon after it wakes.
+    pub(super) const NAP: Duration = Duration::from_secs(5);
+
+    pub(super) fn now() -> Self {
+        Self(Instant::now(), SystemTime::now())
+    }
+
+    /// On the clock that went further.
+    pub(super) fn elapsed(self) -> Duration {
+        let wall = self.1.elapsed().unwrap_or(Duration::ZERO);
+        self.0.elapsed().max(wall)
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Idle {
@@ -26,7 +41,7 @@ struct Shared {
 struct State {
     /// `None`: no automatic locking.
     after: Option<Duration>,
-    touched: Option<(Instant, SystemTime)>,
+    touched: Option<Moment>,
     watching: bool,
     closed: bool,
 }
@@ -35,11 +50,7 @@ impl State {
     /// Time until the deadline; zero once it has passed on either clock.
     fn left(&self) -> Option<Duration> {
         let after = self.after?;
-        let (instant, wall) = self.touched?;
-        let idle = instant
-            .elapsed()
-            .max(wall.elapsed().unwrap_or(Duration::ZERO));
-        Some(after.saturating_sub(idle))
+        Some(after.saturating_sub(self.touched?.elapsed()))
     }
 }
 
@@ -51,7 +62,7 @@ impl Idle {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let was_waiting = state.touched.is_none();
-        state.touched = Some((Instant::now(), SystemTime::now()));
+        state.touched = Some(Moment::now());
         drop(state);
         if was_waiting {
             self.shared.changed.notify_all();
@@ -86,7 +97,7 @@ impl Keyring {
         let shared = &self.core.idle.shared;
         let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.after = idle;
-        state.touched = Some((Instant::now(), SystemTime::now()));
+        state.touched = Some(Moment::now());
         if idle.is_some() && !state.watching {
             let (watched, core) = (Arc::clone(shared), Arc::downgrade(&self.core));
             std::thread::Builder::new()
@@ -132,7 +143,7 @@ fn watch(shared: &Shared, core: &Weak<Core>) {
             Some(left) => {
                 shared
                     .changed
-                    .wait_timeout(state, left.min(NAP))
+                    .wait_timeout(state, left.min(Moment::NAP))
                     .unwrap_or_else(PoisonError::into_inner)
                     .0
             }

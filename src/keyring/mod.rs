@@ -16,6 +16,7 @@ mod generation;
 #[cfg(feature = "sqlite")]
 pub(crate) mod header;
 mod idle;
+mod lease;
 mod options;
 #[cfg(feature = "sqlite")]
 mod resealing;
@@ -36,6 +37,7 @@ pub use document::{AccountState, KeyState};
 #[cfg(feature = "sqlite")]
 pub(crate) use document::{Resealing, ResealingTarget};
 pub(crate) use generation::AccountKeys;
+pub use lease::Lease;
 pub use options::KeyringOptions;
 #[cfg(feature = "sqlite")]
 pub(crate) use resealing::Generation;
@@ -178,6 +180,7 @@ impl Keyring {
     /// # Errors
     /// As [`Keyring::open`]; the keyring stays closed then.
     pub async fn unlock(&self, provider: &dyn KeyProvider) -> Result<(), SealError> {
+        self.core.lease.check_same(provider)?;
         self.core.hold_shared().await?;
         let _changing = self.core.changing.lock().await;
         let wanted = Wanted {
@@ -187,7 +190,7 @@ impl Keyring {
         };
         let (_, open) =
             unlock_document(&*self.core.store, &wanted, &*self.core.audit, provider).await?;
-        let slot = open.slot;
+        let slot = open.slot();
         // Half of the accounts open would be neither open nor closed.
         let mut half_open = WipeUnlessDone(Some(&self.core));
         {
@@ -200,6 +203,7 @@ impl Keyring {
         for account in self.core.live_accounts() {
             account.reload().await?;
         }
+        lease::start(&self.core)?;
         half_open.0 = None;
         self.core.audit.record(&AuditEvent::KeyringOpened {
             keyring: id_text(&self.core.id),

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use super::core::{Core, Open};
 use super::derive::RootKeys;
 use super::document::{self, ACCOUNTS, KEYRING, KeyringBody};
+use super::lease::{self, Lease, Leased};
 use super::store::{KeyringStore, LockGuard, Occupied, Revision, lock_shared};
 use super::unlock::{Wanted, unlock_document};
 use super::{Keyring, account, idle, rotate, slot};
@@ -28,6 +29,7 @@ pub struct KeyringOptions {
     pins: BTreeMap<String, Revision>,
     lone: bool,
     audit: Arc<dyn AuditSink>,
+    lease: Option<Lease>,
 }
 
 impl Default for KeyringOptions {
@@ -47,6 +49,7 @@ impl KeyringOptions {
             pins: BTreeMap::new(),
             lone: false,
             audit: Arc::new(TracingSink),
+            lease: None,
         }
     }
 
@@ -110,6 +113,20 @@ impl KeyringOptions {
         self
     }
 
+    /// Asks the provider again while the keyring is open. Default: it is never asked after opening.
+    pub fn lease(mut self, lease: Lease) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
+    /// Before anything is asked or made.
+    fn check_lease(&self, provider: &dyn KeyProvider) -> Result<(), SealError> {
+        match &self.lease {
+            Some(lease) => lease.check_same(provider),
+            None => Ok(()),
+        }
+    }
+
     /// As [`Keyring::create`].
     ///
     /// # Errors
@@ -167,6 +184,7 @@ impl KeyringOptions {
     ) -> Result<Keyring, SealError> {
         slot::check_label(&self.label)?;
         self.check_lone([provider])?;
+        self.check_lease(provider)?;
         // In this order: accounts and rows that another creator makes come after its keyring, so
         // whoever sees them sees the keyring too.
         let occupied = store.occupied().await?;
@@ -211,12 +229,13 @@ impl KeyringOptions {
         });
         let open = Open {
             suite,
-            slot: 1,
+            opening: 0,
+            through: body.slots.into_iter().next(),
             root,
             previous: None,
             unconfirmed: Vec::new(),
         };
-        Ok(self.keyring(store, keyring_id, open, guard))
+        self.keyring(store, keyring_id, open, guard)
     }
 
     async fn open_in(
@@ -227,6 +246,7 @@ impl KeyringOptions {
         for name in self.pins.keys() {
             check_document(name)?;
         }
+        self.check_lease(provider)?;
         // Looked for first: opening where nothing is must not leave a lock file behind.
         if store.get(KEYRING).await?.is_none() {
             return Err(SealError::NoKeyring);
@@ -240,10 +260,10 @@ impl KeyringOptions {
         let (body, open) = unlock_document(&*store, &wanted, &*self.audit, provider).await?;
         self.audit.record(&AuditEvent::KeyringOpened {
             keyring: id_text(&body.keyring_id),
-            slot: open.slot,
+            slot: open.slot(),
         });
         let interrupted = open.previous.is_some();
-        let keyring = self.keyring(store, body.keyring_id, open, guard);
+        let keyring = self.keyring(store, body.keyring_id, open, guard)?;
         if interrupted {
             // Documents of either root can be read, so one that is damaged does not keep the others
             // from being used; the next opener tries again.
@@ -293,8 +313,8 @@ impl KeyringOptions {
         id: [u8; 16],
         open: Open,
         guard: LockGuard,
-    ) -> Keyring {
-        Keyring {
+    ) -> Result<Keyring, SealError> {
+        let keyring = Keyring {
             core: Arc::new(Core {
                 store,
                 audit: self.audit,
@@ -308,8 +328,12 @@ impl KeyringOptions {
                 holding: async_lock::Mutex::new(()),
                 changing: async_lock::Mutex::new(()),
                 idle: idle::Idle::default(),
+                lease: Leased::new(self.lease),
             }),
-        }
+        };
+        // Dropped, and so wiped, if it fails.
+        lease::start(&keyring.core)?;
+        Ok(keyring)
     }
 }
 

@@ -91,7 +91,7 @@ async fn rotate(
     let mut slots = Vec::with_capacity(keep.len());
     let mut next_slot = body.next_slot;
     let mut through = None;
-    let came_through = core.with_open(|open| Ok(open.slot))?;
+    let came_through = core.with_open(|open| Ok(open.slot()))?;
     for (number, provider) in keep {
         let entry = body
             .slots
@@ -109,7 +109,7 @@ async fn rotate(
         )
         .await?;
         if *number == came_through {
-            through = Some(next_slot);
+            through = Some(fresh.clone());
         }
         next_slot = next_slot.checked_add(1).ok_or(SealError::SlotCount)?;
         slots.push(fresh);
@@ -135,10 +135,7 @@ async fn rotate(
     // Kept before it is written: whatever becomes of this future or of the store's answer, the new
     // root may be durable from here on.
     match &mut *core.open_mut() {
-        Some(open) => open.unconfirmed.push(Unconfirmed {
-            root: new,
-            slot: through.unwrap_or(0),
-        }),
+        Some(open) => open.unconfirmed.push(Unconfirmed { root: new, through }),
         None => return Err(SealError::NotOpen),
     }
     match core.store.put(KEYRING, Some(revision), &bytes).await {

@@ -59,7 +59,7 @@ impl Keyring {
             .read::<KeyringBody>(KEYRING)
             .await?
             .ok_or(SealError::NoKeyring)?;
-        let through = self.core.with_open(|open| Ok(open.slot))?;
+        let through = self.core.with_open(|open| Ok(open.slot()))?;
         let mut slots: Vec<_> = body
             .slots
             .iter()
@@ -137,6 +137,9 @@ impl Keyring {
                 Ok(())
             })
             .await?;
+        if let Some(open) = &mut *self.core.open_mut() {
+            open.through.take_if(|entry| entry.slot == slot);
+        }
         self.core.audit.record(&AuditEvent::SlotRemoved {
             keyring: id_text(&self.core.id),
             slot,
@@ -178,19 +181,20 @@ impl Keyring {
             })
             .await?;
         let draft = self.draft(replacement, &entry.label, new).await?;
-        self.core
+        let finished = self
+            .core
             .change_keyring(|body| {
                 let position = position(body, slot)?;
                 let finished = self.finish(&draft)?;
                 check_replaced(self.core.lone, body, position, finished.may_be_lost)?;
-                *body.slots.get_mut(position).ok_or(SealError::UnknownSlot)? = finished;
-                Ok(())
+                *body.slots.get_mut(position).ok_or(SealError::UnknownSlot)? = finished.clone();
+                Ok(finished)
             })
             .await?;
         if let Some(open) = &mut *self.core.open_mut()
-            && open.slot == slot
+            && open.slot() == slot
         {
-            open.slot = replacement;
+            open.through = Some(finished);
         }
         self.core.audit.record(&AuditEvent::SlotChanged {
             keyring: id_text(&self.core.id),

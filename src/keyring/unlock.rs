@@ -73,14 +73,14 @@ pub(super) async fn open_envelope(
         }
         match open_slot(body, entry, provider).await {
             Ok(Some(root)) => {
-                opened = Some((entry.slot, root));
+                opened = Some((entry.clone(), root));
                 break;
             }
             Ok(None) => {}
             Err(error) => first_error = first_error.or(Some(error)),
         }
     }
-    let Some((slot, root)) = opened else {
+    let Some((through, root)) = opened else {
         return Err(refused(first_error.unwrap_or(SealError::WrongKey)));
     };
     let root = RootKeys::new(root, body.root, body.suite);
@@ -106,7 +106,8 @@ pub(super) async fn open_envelope(
     };
     let open = Open {
         suite: body.suite,
-        slot,
+        opening: 0,
+        through: Some(through),
         root,
         previous,
         unconfirmed: Vec::new(),

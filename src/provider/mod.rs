@@ -291,6 +291,12 @@ impl ProviderError {
         self
     }
 
+    /// The advice as it was given.
+    #[cfg(feature = "testing")]
+    pub(crate) fn advice(&self) -> &'static str {
+        self.advice
+    }
+
     /// The kind of error.
     #[must_use]
     pub fn kind(&self) -> ProviderErrorKind {

@@ -74,7 +74,7 @@ impl Patience {
 ///
 /// use sealed_store::{Patience, Patient, RawKey};
 ///
-/// # let key = RawKey::generate().unwrap();
+/// # let key = RawKey::new(sealed_store::secrecy::SecretBox::new(Box::new([7; 32])));
 /// let patience = Patience::new().call(Duration::from_secs(3)).tries(2);
 /// let provider = Patient::new(key).patience(patience);
 /// ```

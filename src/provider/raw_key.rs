@@ -164,8 +164,14 @@ impl KeyProvider for RawKey {
     async fn unwrap_secret(
         &self,
         _context: &SlotContext,
-        _recipe: &Recipe,
+        recipe: &Recipe,
     ) -> Result<SecretBox<[u8; 32]>, ProviderError> {
+        if !recipe.material.is_empty() {
+            return Err(ProviderError::new(
+                ProviderErrorKind::Corrupt,
+                "the slot of a raw key has material, which none has; the keyring was altered",
+            ));
+        }
         self.checked()
     }
 

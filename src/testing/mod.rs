@@ -1,4 +1,5 @@
-//! For authors of stores: the contract of a [`Backend`] as tests, and a store that fails on purpose.
+//! For authors of stores: the contract of a [`Backend`] as tests, and a store that fails on purpose. For authors of key
+//! providers: [`provider`], what every provider must do.
 //!
 //! A `wacore` [`Backend`] is five traits and 82 methods, 25 of them with a default, and little of what a
 //! client relies on is in their signatures. [`contract`] writes it down as functions that run against your
@@ -56,6 +57,7 @@ pub mod contract;
 mod device;
 mod faulty;
 mod primitives;
+pub mod provider;
 
 pub use device::{RUNTIME_ONLY, assert_same_device, device_diff, full_device};
 pub use faulty::{Fault, FaultyBackend, InjectedFault, Lasting, When};

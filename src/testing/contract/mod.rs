@@ -39,6 +39,7 @@ use std::sync::Arc;
 use wacore::store::traits::Backend;
 
 pub use methods::METHODS;
+pub(super) use run::caught;
 pub use run::{Failure, check, run_all};
 
 /// The future of one behaviour; it panics if the store breaks the contract.

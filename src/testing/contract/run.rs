@@ -4,17 +4,18 @@ use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
 use wacore::store::traits::Backend;
 
-use super::{ALL, Behaviour, Run};
+use super::{ALL, Behaviour};
 
-/// A behaviour that the store does not have.
+/// A behaviour that what was tested does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The [`Behaviour::name`].
+    /// The [`Behaviour::name`], or the name that the suite of providers gives it.
     pub behaviour: &'static str,
     /// The text of the panic.
     pub message: String,
@@ -75,10 +76,12 @@ where
 }
 
 /// Polls `run` to its end or to its panic, whose text becomes the error.
-async fn caught(mut run: Run) -> Result<(), String> {
+pub(in crate::testing) async fn caught(
+    mut run: impl Future<Output = ()> + Unpin,
+) -> Result<(), String> {
     poll_fn(|context| {
         // After a panic the future is dropped, never polled again.
-        match catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context))) {
+        match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut run).poll(context))) {
             Ok(poll) => poll.map(Ok),
             Err(payload) => Poll::Ready(Err(text(payload.as_ref()))),
         }
