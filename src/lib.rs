@@ -99,6 +99,8 @@ pub use provider::{
     Probe, ProviderError, ProviderErrorKind, RawKey, Recipe, RecoveryCode, RecoveryCodeError,
     SlotContext, calibrate,
 };
+#[cfg(feature = "vault")]
+pub use provider::{Vault, VaultAppRole, VaultReport};
 pub use record::{Padding, Suite, Table};
 pub use sealed::{RECORDS_PER_POLL, RawRow, Restored, SealedBackend, exposure};
 pub use secrecy;

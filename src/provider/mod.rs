@@ -37,6 +37,8 @@ pub use passphrase::{DEFAULT_KDF_CEILING, KdfCost, Passphrase, calibrate};
 pub use patient::{Patience, Patient};
 pub use raw_key::RawKey;
 pub use recovery::{RecoveryCode, RecoveryCodeError};
+#[cfg(feature = "vault")]
+pub use vault::{Vault, VaultAppRole, VaultReport};
 
 use crate::error::{Opaque, calm};
 
