@@ -368,7 +368,11 @@ impl Inner {
             let rights: Answer<HashMap<String, Vec<String>>> = answer.json()?;
             let may = |path: &str| {
                 let rights = rights.data.get(path)?;
-                Some(rights.iter().any(|right| right == "update" || right == "root"))
+                Some(
+                    rights
+                        .iter()
+                        .any(|right| right == "update" || right == "root"),
+                )
             };
             report.may_generate = may(&datakey);
             report.may_rewrap = may(&rewrap);

@@ -139,7 +139,9 @@ impl Inner {
 
 fn environment() -> Result<SecretString> {
     let value = std::env::var_os("VAULT_TOKEN").ok_or_else(|| {
-        misconfigured("there is no Vault token: set VAULT_TOKEN, or configure a token file or AppRole")
+        misconfigured(
+            "there is no Vault token: set VAULT_TOKEN, or configure a token file or AppRole",
+        )
     })?;
     let value = Zeroizing::new(value.into_encoded_bytes());
     checked(std::str::from_utf8(&value).unwrap_or_default())
@@ -171,7 +173,9 @@ fn checked(text: &str) -> Result<SecretString> {
     let token = text
         .strip_suffix('\n')
         .map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
-    if token.is_empty() || token.len() > LONGEST || !token.bytes().all(|byte| byte.is_ascii_graphic())
+    if token.is_empty()
+        || token.len() > LONGEST
+        || !token.bytes().all(|byte| byte.is_ascii_graphic())
     {
         return Err(misconfigured(
             "a Vault token, or secret id, is one line of printable characters, at most 8 KiB; this is not",

@@ -41,8 +41,9 @@ impl Body {
 pub(super) fn body(question: &impl Serialize) -> Result<Zeroizing<Vec<u8>>> {
     // Room for the longest secret id and its escapes, so that it is not moved.
     let mut text = Zeroizing::new(Vec::with_capacity(32 << 10));
-    serde_json::to_writer(&mut *text, question)
-        .map_err(|error| misconfigured("the request to Vault can not be written").with_source(error))?;
+    serde_json::to_writer(&mut *text, question).map_err(|error| {
+        misconfigured("the request to Vault can not be written").with_source(error)
+    })?;
     Ok(text)
 }
 
@@ -87,7 +88,7 @@ impl Client {
         method: &str,
         path: &str,
         token: Option<&Token>,
-        question: Option<&Vec<u8>>,
+        question: Option<&Zeroizing<Vec<u8>>>,
         deadline: Instant,
     ) -> std::result::Result<Body, Refusal> {
         let left = deadline.saturating_duration_since(Instant::now());
