@@ -568,7 +568,7 @@ async fn an_app_role_logs_in_when_it_must() {
     let fresh = || Vault::from_uri(&uri).unwrap();
     for (role, kind) in [
         (role("nobody"), Kind::Denied),
-        (role(&role_id).mount("elsewhere"), Kind::BadRequest),
+        (role(&role_id).mount("elsewhere"), Kind::Denied),
         (role(&role_id).mount("../sys"), Kind::BadRequest),
         (
             VaultAppRole::new(&role_id, bao.folder().join("none")),
@@ -579,6 +579,13 @@ async fn an_app_role_logs_in_when_it_must() {
         let vault = fresh().app_role(role);
         assert_eq!(unwrap_kind(&vault, &context, &recipe).await, kind);
     }
+
+    let nowhere = Vault::from_uri(&format!("{uri}?namespace=none")).unwrap();
+    let nowhere = nowhere.app_role(role(&role_id));
+    assert_eq!(
+        unwrap_kind(&nowhere, &context, &recipe).await,
+        Kind::BadRequest
+    );
 
     // Many at once: each succeeds, whoever logs in.
     let vault = Arc::new(fresh().app_role(role(&role_id)));

@@ -73,8 +73,8 @@ impl Shared {
                 false
             }
             Some(time) => {
-                let (_, waited) = self.changed.wait_timeout_while(state, time, same).unwrap();
-                waited.timed_out()
+                let waited = self.changed.wait_timeout_while(state, time, same);
+                waited.unwrap().1.timed_out()
             }
         }
     }

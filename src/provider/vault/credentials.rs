@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -16,6 +16,7 @@ use crate::provider::{ProviderError, ProviderErrorKind};
 
 pub(super) type Token = Arc<SecretString>;
 
+#[derive(Clone)]
 pub(super) enum Credentials {
     /// `VAULT_TOKEN`.
     Environment,
@@ -32,6 +33,7 @@ pub(super) enum Credentials {
 /// let role = VaultAppRole::new("9b1c0e4e-…", "/etc/whatsapp/secret-id").mount("approle-bots");
 /// # let _ = role;
 /// ```
+#[derive(Clone)]
 pub struct VaultAppRole {
     role_id: String,
     secret_id_file: PathBuf,
@@ -75,6 +77,12 @@ struct Session<'a> {
 }
 
 impl Inner {
+    /// From now on with these.
+    pub(super) fn present_with(&mut self, credentials: Credentials) {
+        self.credentials = credentials;
+        self.session = Mutex::new(None);
+    }
+
     /// A token, and whether it is of an earlier login, which may have ended.
     pub(super) fn present(&self, deadline: Instant) -> Result<(Token, bool)> {
         let role = match &self.credentials {

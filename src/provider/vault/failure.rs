@@ -140,7 +140,7 @@ fn of_answer(
         ),
         404 if errors.is_some() && task == Task::Login => (
             Kind::BadRequest,
-            "Vault has no AppRole at this path, or no such namespace; check the mount and the namespace",
+            "Vault has no such namespace, or no AppRole at this mount; check both",
         ),
         404 if errors.is_some() => GONE,
         429 => (
@@ -173,7 +173,7 @@ const GONE: (Kind, &str) = (
 );
 const LOGIN: (Kind, &str) = (
     Kind::Denied,
-    "Vault denies the login: check the role id, the secret id file and where the request comes from",
+    "Vault denies the login: check the mount of AppRole, the role id, the secret id file and where the request comes from",
 );
 const UNREADABLE: (Kind, &str) = (
     Kind::Unavailable,

@@ -1,3 +1,6 @@
+use data_encoding::BASE64;
+
+use super::transit::is_ciphertext;
 use super::*;
 
 #[test]

@@ -9,6 +9,7 @@ use super::Result;
 use super::failure::misconfigured;
 
 /// A Transit key at a server.
+#[derive(Clone)]
 pub(super) struct Place {
     mount: String,
     name: String,

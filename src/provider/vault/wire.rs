@@ -21,6 +21,7 @@ use crate::provider::{ProviderError, ProviderErrorKind};
 const LONGEST_ANSWER: usize = 64 << 10;
 const LONGEST_CA: u64 = 1 << 20;
 
+#[derive(Clone)]
 pub(super) struct Client {
     agent: Agent,
     origin: String,
