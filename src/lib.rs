@@ -39,6 +39,7 @@
 //!
 //! * `sqlite` (default): `open`, the store of our own (`store::sqlite`) and `SqliteKeyring`, with SQLite compiled in.
 //! * `cli`: the program `sealed-store`.
+//! * `vault`: `Vault`, a slot by Vault's or OpenBao's Transit engine.
 //! * `testing`: the contract suite for authors of stores, and a store that fails on purpose.
 
 #![forbid(unsafe_code)]
