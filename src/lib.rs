@@ -41,6 +41,7 @@
 //! * `cli`: the program `sealed-store`.
 //! * `keychain`: `Keychain`, a slot in the desktop's keychain.
 //! * `shares`: `SharesProvider`, a secret in shares of which so many are needed.
+//! * `vault`: `Vault`, a slot by Vault's or OpenBao's Transit engine.
 //! * `testing`: the contract suite for authors of stores, and a store that fails on purpose.
 
 #![forbid(unsafe_code)]
@@ -105,6 +106,8 @@ pub use provider::{
 };
 #[cfg(feature = "shares")]
 pub use provider::{Share, ShareError, SharesProvider};
+#[cfg(feature = "vault")]
+pub use provider::{Vault, VaultAppRole, VaultReport};
 pub use record::{Padding, Suite, Table};
 pub use sealed::{RECORDS_PER_POLL, RawRow, Restored, SealedBackend, exposure};
 pub use secrecy;

@@ -43,6 +43,8 @@ pub use raw_key::RawKey;
 pub use recovery::{RecoveryCode, RecoveryCodeError};
 #[cfg(feature = "shares")]
 pub use shares::{Share, ShareError, SharesProvider};
+#[cfg(feature = "vault")]
+pub use vault::{Vault, VaultAppRole, VaultReport};
 
 use crate::error::{Opaque, calm};
 

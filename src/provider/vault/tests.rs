@@ -1,0 +1,138 @@
+use data_encoding::BASE64;
+
+use super::transit::is_ciphertext;
+use super::*;
+
+#[test]
+fn a_uri_names_a_key_at_a_server() {
+    let vault = |uri: &str| Vault::from_uri(uri).map_err(|error| format!("{uri}: {error}"));
+    let parsed =
+        vault("vault:https://vault.example:8200/a/b/keys/my-key.1?namespace=%2Fx%2Fy%2F").unwrap();
+    assert_eq!(
+        parsed.reference(),
+        Fields::from([
+            ("key".to_owned(), "a/b/keys/my-key.1".to_owned()),
+            ("namespace".to_owned(), "x/y".to_owned()),
+        ])
+    );
+    // A mount may be named as what is below it.
+    let parsed = vault("vault:https://vault/keys/keys/k").unwrap();
+    assert_eq!(parsed.inner.place.path("decrypt"), "keys/decrypt/k");
+    for good in [
+        "vault:https://[2001:db8::1]:8200/transit/keys/k",
+        "vault:http://127.0.0.1:8200/transit/keys/k",
+        "vault:http://127.8.9.1/transit/keys/k",
+        "vault:http://[::1]:8200/transit/keys/k",
+        "vault:https://vault/transit/keys/k?token_file=/a%20b",
+    ] {
+        vault(good).unwrap();
+    }
+}
+
+#[test]
+fn anything_odd_in_a_uri_is_refused() {
+    for wrong in [
+        "",
+        "vault:",
+        "https://vault/transit/keys/k",
+        "vault:vault/transit/keys/k",
+        "vault:/transit/keys/k",
+        "vault:ftp://vault/transit/keys/k",
+        "vault:http://vault/transit/keys/k",
+        "vault:http://localhost/transit/keys/k",
+        "vault:http://10.0.0.1/transit/keys/k",
+        "vault:http://127.0.0.1.example/transit/keys/k",
+        "vault:https://user@vault/transit/keys/k",
+        "vault:https://user:pass@vault/transit/keys/k",
+        "vault:https://@vault/transit/keys/k",
+        "vault:https:///transit/keys/k",
+        "vault:https://:8200/transit/keys/k",
+        "vault:https://vault:/transit/keys/k",
+        "vault:https://vault:0/transit/keys/k",
+        "vault:https://vault:99999/transit/keys/k",
+        "vault:https://vault:x/transit/keys/k",
+        "vault:https://vault/keys/k",
+        "vault:https://vault//keys/k",
+        "vault:https://vault/transit/keys/",
+        "vault:https://vault/transit/keys/k/",
+        "vault:https://vault/transit/keys/k/rotate",
+        "vault:https://vault/transit/key/k",
+        "vault:https://vault/v1/transit/keys/k",
+        "vault:https://vault/transit/../sys/keys/k",
+        "vault:https://vault/transit/keys/..",
+        "vault:https://vault/transit/keys/%6b",
+        "vault:https://vault/transit/keys/a%2fb",
+        "vault:https://vault/transit//keys/k",
+        "vault:https://vault/transit/keys/k#x",
+        "vault:https://vault/transit/keys/k?",
+        "vault:https://vault/transit/keys/k?token=s.x",
+        "vault:https://vault/transit/keys/k?namespace",
+        "vault:https://vault/transit/keys/k?namespace=",
+        "vault:https://vault/transit/keys/k?namespace=/",
+        "vault:https://vault/transit/keys/k?namespace=a&namespace=b",
+        "vault:https://vault/transit/keys/k?namespace=a%0ab",
+        "vault:https://vault/transit/keys/k?namespace=a&",
+        "vault:https://vault/transit/keys/k?Namespace=a",
+        "vault:https://vault/transit/keys/k?token_file=%ff",
+        "vault:https://vault/transit/keys/k?token_file=a%00b",
+        "vault:https://vault/transit/keys/k k",
+        "vault:http://127.0.0.1/transit/keys/k?ca=/x",
+    ] {
+        match Vault::from_uri(wrong) {
+            Ok(_) => panic!("{wrong} was taken"),
+            Err(error) => assert_eq!(error.kind(), ProviderErrorKind::BadRequest, "{wrong}"),
+        }
+    }
+    let long = format!(
+        "vault:https://vault/transit/keys/k?token_file={}",
+        "a".repeat(5000)
+    );
+    assert!(Vault::from_uri(&long).is_err());
+}
+
+#[test]
+fn a_ca_is_a_file_of_certificates() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    let uri = format!("vault:https://vault/transit/keys/k?ca={}", path.display());
+    let kind = || Vault::from_uri(&uri).map(drop).unwrap_err().kind();
+    assert_eq!(kind(), ProviderErrorKind::Unavailable);
+    for wrong in [
+        "",
+        "nothing",
+        "-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n",
+        "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+    ] {
+        std::fs::write(&path, wrong).unwrap();
+        assert_eq!(kind(), ProviderErrorKind::BadRequest, "{wrong}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    assert_eq!(kind(), ProviderErrorKind::BadRequest);
+}
+
+#[test]
+fn a_ciphertext_has_one_spelling() {
+    let blob = |len| BASE64.encode(&vec![7; len]);
+    for (text, good) in [
+        (format!("vault:v1:{}", blob(60)), true),
+        (format!("vault:v4294967295:{}", blob(72)), true),
+        (format!("vault:v4294967296:{}", blob(60)), false),
+        (format!("vault:v0:{}", blob(60)), false),
+        (format!("vault:v01:{}", blob(60)), false),
+        (format!("vault:v+1:{}", blob(60)), false),
+        (format!("vault:v:{}", blob(60)), false),
+        (format!("vault:1:{}", blob(60)), false),
+        (format!("vault:v1:{}", blob(59)), false),
+        (format!("vault:v1:{}", blob(257)), false),
+        (format!("vault:v1:{}", blob(4096)), false),
+        (format!("vault:v1:{}\n", blob(60)), false),
+        (format!("vault:v1:v1:{}", blob(60)), false),
+        (
+            format!("vault:v1:{}", blob(61).trim_end_matches('=')),
+            false,
+        ),
+    ] {
+        assert_eq!(is_ciphertext(&text), good, "{text}");
+    }
+}
