@@ -38,6 +38,7 @@
 //! # Features
 //!
 //! * `sqlite` (default): `open`, the store of our own (`store::sqlite`) and `SqliteKeyring`, with SQLite compiled in.
+//! * `aws-kms`: `AwsKms`, a slot by a key of AWS KMS.
 //! * `cli`: the program `sealed-store`.
 //! * `testing`: the contract suite for authors of stores, and a store that fails on purpose.
 
@@ -94,6 +95,8 @@ pub use keyring::{
     Account, AccountInfo, AccountState, KeyInfo, KeyState, Keyring, KeyringOptions, SlotInfo,
 };
 pub use options::{OnCorrupt, SealOptions};
+#[cfg(feature = "aws-kms")]
+pub use provider::AwsKms;
 pub use provider::{
     DEFAULT_KDF_CEILING, Fields, KdfCost, KeyProvider, NewSlot, Passphrase, Patience, Patient,
     Probe, ProviderError, ProviderErrorKind, RawKey, Recipe, RecoveryCode, RecoveryCodeError,
