@@ -38,6 +38,7 @@
 //! # Features
 //!
 //! * `sqlite` (default): `open`, the store of our own (`store::sqlite`) and `SqliteKeyring`, with SQLite compiled in.
+//! * `aws-kms`: `AwsKms`, a slot by a key of AWS KMS.
 //! * `cli`: the program `sealed-store`.
 //! * `keychain`: `Keychain`, a slot in the desktop's keychain.
 //! * `shares`: `SharesProvider`, a secret in shares of which so many are needed.
@@ -97,6 +98,8 @@ pub use keyring::{
     Account, AccountInfo, AccountState, KeyInfo, KeyState, Keyring, KeyringOptions, Lease, SlotInfo,
 };
 pub use options::{OnCorrupt, SealOptions};
+#[cfg(feature = "aws-kms")]
+pub use provider::AwsKms;
 #[cfg(feature = "keychain")]
 pub use provider::Keychain;
 pub use provider::{

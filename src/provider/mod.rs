@@ -31,6 +31,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+#[cfg(feature = "aws-kms")]
+pub use aws_kms::AwsKms;
 use secrecy::SecretBox;
 
 pub use combined::Combined;
