@@ -39,6 +39,7 @@
 //!
 //! * `sqlite` (default): `open`, the store of our own (`store::sqlite`) and `SqliteKeyring`, with SQLite compiled in.
 //! * `cli`: the program `sealed-store`.
+//! * `pkcs11`: `Pkcs11`, a slot by a key in a PKCS#11 token.
 //! * `testing`: the contract suite for authors of stores, and a store that fails on purpose.
 
 #![forbid(unsafe_code)]
@@ -99,6 +100,8 @@ pub use provider::{
     Probe, ProviderError, ProviderErrorKind, RawKey, Recipe, RecoveryCode, RecoveryCodeError,
     SlotContext, calibrate,
 };
+#[cfg(feature = "pkcs11")]
+pub use provider::{Pkcs11, Pkcs11Wrap};
 pub use record::{Padding, Suite, Table};
 pub use sealed::{RECORDS_PER_POLL, RawRow, Restored, SealedBackend, exposure};
 pub use secrecy;
