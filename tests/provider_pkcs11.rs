@@ -572,6 +572,29 @@ fn a_key_that_could_leave_the_token_is_refused() {
 }
 
 #[test]
+fn a_key_that_opensc_made_as_documented_is_good() {
+    let test = "a_key_that_opensc_made_as_documented_is_good";
+    alone(test, "", |tokens| {
+        // The command of docs/providers.md, with the names of this test.
+        for (label, sensitive) in [("documented", true), ("shown", false)] {
+            let mut command = std::process::Command::new("pkcs11-tool");
+            command.arg("--module").arg(softhsm::module());
+            command.args(["--token-label", TOKEN, "--login", "--pin", PIN]);
+            command.args(["--keygen", "--key-type", "AES:32", "--label", label]);
+            command.args(["--id", "01", "--usage-decrypt"]);
+            if sensitive {
+                command.arg("--sensitive");
+            }
+            let done = command.output().expect("run scripts/services");
+            assert!(done.status.success(), "{done:?}");
+        }
+        wait(provider(tokens, "object=documented;id=%01").probe()).unwrap();
+        let shown = provider(tokens, "object=shown;id=%01");
+        assert_eq!(kind(wait(shown.probe())), Kind::BadRequest);
+    });
+}
+
+#[test]
 fn every_error_has_its_kind() {
     let test = "every_error_has_its_kind";
     alone(test, "", |tokens| {
