@@ -47,3 +47,6 @@ pub(crate) const RECORD_AD: &[u8] = b"sealed-store v1 record";
 pub(crate) const SIV_AD: &[u8] = b"sealed-store v1 siv value";
 /// Associated data of a wrapped key.
 pub(crate) const WRAP_AD: &[u8] = b"sealed-store v1 wrapped key";
+/// Associated data of a slot secret that a PKCS#11 token encrypts.
+#[cfg(feature = "pkcs11")]
+pub(crate) const PKCS11_AD: &[u8] = b"sealed-store v1 pkcs11 slot secret";

@@ -43,6 +43,7 @@
 //! * `keychain`: `Keychain`, a slot in the desktop's keychain.
 //! * `shares`: `SharesProvider`, a secret in shares of which so many are needed.
 //! * `vault`: `Vault`, a slot by Vault's or OpenBao's Transit engine.
+//! * `pkcs11`: `Pkcs11`, a slot by a key in a PKCS#11 token.
 //! * `testing`: the contract suite for authors of stores, and a store that fails on purpose.
 
 #![forbid(unsafe_code)]
@@ -107,6 +108,8 @@ pub use provider::{
     Patient, Probe, ProviderError, ProviderErrorKind, RawKey, Recipe, RecoveryCode,
     RecoveryCodeError, SlotContext, calibrate,
 };
+#[cfg(feature = "pkcs11")]
+pub use provider::{Pkcs11, Pkcs11Wrap};
 #[cfg(feature = "shares")]
 pub use provider::{Share, ShareError, SharesProvider};
 #[cfg(feature = "vault")]

@@ -41,6 +41,8 @@ pub use keychain::Keychain;
 pub(crate) use passphrase::cost_of;
 pub use passphrase::{DEFAULT_KDF_CEILING, KdfCost, Passphrase, calibrate};
 pub use patient::{Patience, Patient};
+#[cfg(feature = "pkcs11")]
+pub use pkcs11::{Pkcs11, Pkcs11Wrap};
 pub use raw_key::RawKey;
 pub use recovery::{RecoveryCode, RecoveryCodeError};
 #[cfg(feature = "shares")]

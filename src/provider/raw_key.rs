@@ -40,25 +40,8 @@ impl RawKey {
     /// [`ProviderErrorKind::BadRequest`] if it is no regular file, is readable or writable by
     /// anyone but its owner (mode `0600` or less, on Unix), or has another content.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ProviderError> {
-        let unreadable = |error: std::io::Error| {
-            ProviderError::new(
-                ProviderErrorKind::Unavailable,
-                "the key file can not be read; check its path and rights",
-            )
-            .with_source(error)
-        };
-        let path = path.as_ref();
-        // Before it is opened: opening a pipe waits for its writer. After it: it may have changed.
-        check_regular(&std::fs::metadata(path).map_err(unreadable)?)?;
-        let file = File::open(path).map_err(unreadable)?;
-        let metadata = file.metadata().map_err(unreadable)?;
-        check_regular(&metadata)?;
-        check_mode(&metadata)?;
         // One byte more than the longest accepted content tells a longer file.
-        let mut content = Zeroizing::new(Vec::with_capacity(128));
-        file.take(67)
-            .read_to_end(&mut content)
-            .map_err(unreadable)?;
+        let content = read_private(path.as_ref(), 67)?;
         Self::parse(&content)
     }
 
@@ -113,6 +96,28 @@ impl RawKey {
     }
 }
 
+/// The first `most` bytes of a file that only its owner may read.
+pub(super) fn read_private(path: &Path, most: u16) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
+    let unreadable = |error: std::io::Error| {
+        ProviderError::new(
+            ProviderErrorKind::Unavailable,
+            "the secret's file can not be read; check its path and rights",
+        )
+        .with_source(error)
+    };
+    // Before it is opened: opening a pipe waits for its writer. After it: it may have changed.
+    check_regular(&std::fs::metadata(path).map_err(unreadable)?)?;
+    let file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    check_regular(&metadata)?;
+    check_mode(&metadata)?;
+    let mut content = Zeroizing::new(Vec::with_capacity(usize::from(most) * 2));
+    file.take(most.into())
+        .read_to_end(&mut content)
+        .map_err(unreadable)?;
+    Ok(content)
+}
+
 fn malformed() -> ProviderError {
     ProviderError::new(
         ProviderErrorKind::BadRequest,
@@ -126,7 +131,7 @@ fn check_regular(metadata: &std::fs::Metadata) -> Result<(), ProviderError> {
     }
     Err(ProviderError::new(
         ProviderErrorKind::BadRequest,
-        "the key file is not a regular file",
+        "the secret's file is not a regular file",
     ))
 }
 
@@ -136,7 +141,7 @@ fn check_mode(metadata: &std::fs::Metadata) -> Result<(), ProviderError> {
     if metadata.permissions().mode() & 0o077 != 0 {
         return Err(ProviderError::new(
             ProviderErrorKind::BadRequest,
-            "the key file is open to others; restrict it with chmod 600",
+            "the secret's file is open to others; restrict it with chmod 600",
         ));
     }
     Ok(())
