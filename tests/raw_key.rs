@@ -168,8 +168,7 @@ async fn child_reads_its_environment() {
             drop(shelf.create(&raw(7)).await.unwrap());
             shelf.open(&read.unwrap()).await.unwrap();
         }
-        "misconfigured" => assert_eq!(kind(read), ProviderErrorKind::BadRequest),
-        "unavailable" => assert_eq!(kind(read), ProviderErrorKind::Unavailable),
+        "refused" => assert_eq!(kind(read), ProviderErrorKind::BadRequest),
         other => panic!("{other}"),
     }
 }
@@ -182,12 +181,12 @@ fn an_environment_variable_holds_digits_only() {
     for (value, expected) in [
         (Some(digits.clone().into()), "seven"),
         (Some(format!("{digits}\n").into()), "seven"),
-        (None, "unavailable"),
-        (Some(OsString::new()), "misconfigured"),
-        (Some(digits[..62].into()), "misconfigured"),
+        (None, "refused"),
+        (Some(OsString::new()), "refused"),
+        (Some(digits[..62].into()), "refused"),
         // 32 characters are no key here: a word of that length would be taken for one.
-        (Some("a".repeat(32).into()), "misconfigured"),
-        (Some(OsString::from_vec(vec![0xff; 64])), "misconfigured"),
+        (Some("a".repeat(32).into()), "refused"),
+        (Some(OsString::from_vec(vec![0xff; 64])), "refused"),
     ] {
         let mut child = Command::new(std::env::current_exe().unwrap());
         child

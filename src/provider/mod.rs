@@ -19,8 +19,6 @@ mod raw_key;
 mod recovery;
 #[cfg(feature = "shares")]
 mod shares;
-#[cfg(feature = "tpm2")]
-mod tpm2;
 mod typed;
 #[cfg(feature = "vault")]
 mod vault;
