@@ -96,8 +96,8 @@ pub use keyring::{
 pub use options::{OnCorrupt, SealOptions};
 pub use provider::{
     DEFAULT_KDF_CEILING, Fields, KdfCost, KeyProvider, NewSlot, Passphrase, Patience, Patient,
-    Probe, ProviderError, ProviderErrorKind, RawKey, Recipe, RecoveryCode, RecoveryCodeError,
-    SlotContext, calibrate,
+    Probe, ProviderCredentials, ProviderError, ProviderErrorKind, RawKey, Recipe, RecoveryCode,
+    RecoveryCodeError, SlotContext, calibrate, provider_from_uri,
 };
 pub use record::{Padding, Suite, Table};
 pub use sealed::{RECORDS_PER_POLL, RawRow, Restored, SealedBackend, exposure};

@@ -21,6 +21,7 @@ mod recovery;
 mod shares;
 #[cfg(feature = "tpm2")]
 mod tpm2;
+mod uri;
 #[cfg(feature = "vault")]
 mod vault;
 
@@ -37,6 +38,7 @@ pub use passphrase::{DEFAULT_KDF_CEILING, KdfCost, Passphrase, calibrate};
 pub use patient::{Patience, Patient};
 pub use raw_key::RawKey;
 pub use recovery::{RecoveryCode, RecoveryCodeError};
+pub use uri::{ProviderCredentials, provider_from_uri};
 
 use crate::error::{Opaque, calm};
 
@@ -45,7 +47,7 @@ pub type Fields = BTreeMap<String, String>;
 
 /// The slot that a secret is for. A provider that can bind context (an encryption context, a
 /// derivation context) binds these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SlotContext {
     /// The keyring's id, 16 random bytes.
