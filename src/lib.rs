@@ -105,8 +105,8 @@ pub use provider::AwsKms;
 pub use provider::Keychain;
 pub use provider::{
     Combined, DEFAULT_KDF_CEILING, Fields, KdfCost, KeyProvider, NewSlot, Passphrase, Patience,
-    Patient, Probe, ProviderError, ProviderErrorKind, RawKey, Recipe, RecoveryCode,
-    RecoveryCodeError, SlotContext, calibrate,
+    Patient, Probe, ProviderCredentials, ProviderError, ProviderErrorKind, RawKey, Recipe,
+    RecoveryCode, RecoveryCodeError, SlotContext, calibrate, provider_from_uri,
 };
 #[cfg(feature = "pkcs11")]
 pub use provider::{Pkcs11, Pkcs11Wrap};

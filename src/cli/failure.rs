@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use sealed_store::lifecycle::{LifecycleError, LifecycleErrorKind as Kind};
+use sealed_store::lifecycle::{Info, LifecycleError, LifecycleErrorKind as Kind};
 use sealed_store::{Opaque, SealError};
 
 /// The exit codes. They never change.
@@ -96,7 +96,9 @@ pub struct Failure {
     message: String,
     source: Option<Box<dyn Error + Send + Sync>>,
     /// What to do, where the library can't know.
-    hint: Option<&'static str>,
+    hint: Option<String>,
+    /// Whether another slot may open what this one did not.
+    unopened: bool,
 }
 
 impl Failure {
@@ -107,6 +109,7 @@ impl Failure {
             message: message.into(),
             source: None,
             hint: None,
+            unopened: false,
         }
     }
 
@@ -175,6 +178,33 @@ impl Failure {
         self.about(path)
     }
 
+    /// Where a slot did not open the store: tells which there are, and what another one is tried with.
+    pub fn with_slots(mut self, about: &Info) -> Self {
+        let Some(keyring) = about.keyring.as_ref().filter(|_| self.unopened) else {
+            return self;
+        };
+        let slots: Vec<String> = keyring
+            .slots
+            .iter()
+            .map(|slot| {
+                let with = match slot.kind.as_str() {
+                    "passphrase" => "--passphrase-file or the terminal",
+                    "raw-key" => "--key-file",
+                    "recovery" => "--recovery-code-file or the terminal",
+                    _ => "--provider",
+                };
+                format!("{} {} ({}: {with})", slot.slot, slot.label, slot.kind)
+            })
+            .collect();
+        if !slots.is_empty() {
+            self.hint = Some(format!(
+                "its slots, one of which must open: {}",
+                slots.join(", ")
+            ));
+        }
+        self
+    }
+
     pub fn code(&self) -> Code {
         self.code
     }
@@ -211,7 +241,7 @@ impl Failure {
                 said = line;
             }
         }
-        if let Some(hint) = self.hint {
+        if let Some(hint) = &self.hint {
             let _ = write!(text, " ({hint})");
         }
         super::text::plain(&text)
@@ -237,8 +267,15 @@ impl From<LifecycleError> for Failure {
             LifecycleError::NotSealed => Some("`sealed-store encrypt` does"),
             _ => None,
         };
+        let unopened = matches!(
+            &error,
+            LifecycleError::Seal(
+                SealError::WrongKey | SealError::ForeignRecipe | SealError::Provider(_)
+            )
+        );
         Self {
-            hint,
+            hint: hint.map(str::to_owned),
+            unopened,
             code: code_of(&error),
             about: None,
             message: error.to_string(),

@@ -8,10 +8,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sealed_store::secrecy::SecretSlice;
+use sealed_store::secrecy::{SecretSlice, SecretString};
 use sealed_store::{
-    DEFAULT_KDF_CEILING, KdfCost, KeyProvider, Passphrase, RawKey, RecoveryCode, SealError,
-    calibrate,
+    DEFAULT_KDF_CEILING, KdfCost, KeyProvider, Passphrase, ProviderCredentials, ProviderErrorKind,
+    RawKey, RecoveryCode, SealError, calibrate, provider_from_uri,
 };
 use zeroize::Zeroizing;
 
@@ -45,6 +45,8 @@ enum Source {
     KeyFile(PathBuf),
     CodeFile(PathBuf),
     CodeFd(u32),
+    /// A URI, and the file of its PIN.
+    Provider(String, Option<PathBuf>),
     Terminal,
 }
 
@@ -56,7 +58,7 @@ pub fn kept(source: Option<&str>, slot: u32, label: &str) -> Result<Provider, Fa
     let unknown = || {
         Failure::usage(
             "a kept slot's secret is passphrase-file:FILE, passphrase-fd:N, passphrase-command:COMMAND, key-file:FILE, \
-             recovery-code-file:FILE or recovery-code-fd:N",
+             recovery-code-file:FILE, recovery-code-fd:N or provider:URI",
         )
         .about(format!("--keep {slot}"))
     };
@@ -79,6 +81,7 @@ pub fn kept(source: Option<&str>, slot: u32, label: &str) -> Result<Provider, Fa
         "key-file" => Source::KeyFile(rest.into()),
         "recovery-code-file" => Source::CodeFile(rest.into()),
         "recovery-code-fd" => Source::CodeFd(number()?),
+        "provider" => Source::Provider(rest.to_owned(), None),
         _ => return Err(unknown()),
     };
     provider(source, "", DEFAULT_KDF_CEILING)
@@ -93,6 +96,7 @@ pub fn opening(args: &SecretArgs, db: &Path) -> Result<Provider, Failure> {
         args.key_file.clone().map(Source::KeyFile),
         args.recovery_code_file.clone().map(Source::CodeFile),
         args.recovery_code_fd.map(Source::CodeFd),
+        by_option(&args.provider, &args.pin_file),
     ];
     let ceiling = u64::from(args.kdf_ceiling).saturating_mul(1024);
     provider(
@@ -112,6 +116,7 @@ fn provider(source: Source, whose: &str, ceiling: u64) -> Result<Provider, Failu
             Arc::new(code(&read_file(&path)?).map_err(|error| error.at(&path))?)
         }
         Source::CodeFd(fd) => Arc::new(code(&read_fd(fd)?)?),
+        Source::Provider(uri, pin_file) => by_uri(&uri, pin_file.as_deref())?,
         Source::Terminal => {
             let typed = prompt::secret(&format!("Passphrase or recovery code of {whose}"))?;
             // A code's checksum leaves no doubt; what only looks like one is told, for no passphrase does.
@@ -134,6 +139,7 @@ pub struct Fresh {
 enum FreshSecret {
     Passphrase(SecretSlice<u8>),
     Key(RawKey),
+    Provider(Provider),
 }
 
 /// The first secret of a store.
@@ -143,6 +149,7 @@ pub fn first(args: &FirstArgs, output: &Output) -> Result<Fresh, Failure> {
         args.passphrase_fd.map(Source::Fd),
         args.passphrase_command.clone().map(Source::Command),
         args.key_file.clone().map(Source::KeyFile),
+        by_option(&args.provider, &args.pin_file),
     ];
     fresh(source(given, OPENING, "")?, args.kdf_ms, output)
 }
@@ -154,6 +161,7 @@ pub fn new(args: &NewArgs, output: &Output) -> Result<Fresh, Failure> {
         args.new_passphrase_fd.map(Source::Fd),
         args.new_passphrase_command.clone().map(Source::Command),
         args.new_key_file.clone().map(Source::KeyFile),
+        by_option(&args.new_provider, &args.new_pin_file),
     ];
     fresh(source(given, NEW, "new-")?, args.kdf_ms, output)
 }
@@ -174,6 +182,7 @@ impl Fresh {
     pub async fn provider(self) -> Result<Provider, Failure> {
         Ok(match self.secret {
             FreshSecret::Key(key) => Arc::new(key),
+            FreshSecret::Provider(provider) => provider,
             FreshSecret::Passphrase(secret) => {
                 let cost = match self.kdf_ms {
                     Some(target) => calibrate(Duration::from_millis(u64::from(target)))
@@ -190,6 +199,9 @@ impl Fresh {
 fn fresh(source: Source, kdf_ms: Option<u32>, output: &Output) -> Result<Fresh, Failure> {
     let secret = match source {
         Source::KeyFile(path) => FreshSecret::Key(key_file(&path)?),
+        Source::Provider(uri, pin_file) => {
+            FreshSecret::Provider(by_uri(&uri, pin_file.as_deref())?)
+        }
         Source::Terminal => {
             let typed = prompt::secret("New passphrase")?;
             if let Some(advice) = rating::advice(&typed) {
@@ -210,9 +222,9 @@ fn fresh(source: Source, kdf_ms: Option<u32>, output: &Output) -> Result<Fresh, 
             FreshSecret::Passphrase(boxed(&bytes))
         }
     };
-    if kdf_ms.is_some() && matches!(secret, FreshSecret::Key(_)) {
+    if kdf_ms.is_some() && !matches!(secret, FreshSecret::Passphrase(_)) {
         return Err(Failure::usage(
-            "a raw key is not stretched: leave out --kdf-ms",
+            "only a passphrase is stretched: leave out --kdf-ms",
         ));
     }
     Ok(Fresh { secret, kdf_ms })
@@ -394,6 +406,26 @@ fn run(command: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
         )));
     }
     Ok(printed)
+}
+
+/// The provider that a URI names, with the PIN that is in a file.
+pub fn by_uri(uri: &str, pin_file: Option<&Path>) -> Result<Provider, Failure> {
+    let mut credentials = ProviderCredentials::new();
+    if let Some(path) = pin_file {
+        let pin = read_file(path)?;
+        let pin =
+            std::str::from_utf8(&pin).map_err(|_| Failure::usage("a PIN is text").at(path))?;
+        credentials = credentials.pin(SecretString::from(pin));
+    }
+    provider_from_uri(uri, &credentials).map_err(|error| match error.kind() {
+        ProviderErrorKind::BadRequest => Failure::usage(error.to_string()).about("the provider"),
+        _ => SealError::from(error).into(),
+    })
+}
+
+fn by_option(uri: &Option<String>, pin_file: &Option<PathBuf>) -> Option<Source> {
+    let uri = uri.clone()?;
+    Some(Source::Provider(uri, pin_file.clone()))
 }
 
 fn key_file(path: &Path) -> Result<RawKey, Failure> {

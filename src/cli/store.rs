@@ -43,7 +43,7 @@ pub fn keyring_file(store: &StoreArgs) -> &Path {
 
 /// Opens the keyring, and gives the provider that did it.
 pub async fn open(store: &StoreArgs, secrets: &SecretArgs) -> Result<(Keyring, Provider), Failure> {
-    look(store)?;
+    let about = look(store)?;
     let provider = secret::opening(secrets, &store.db)?;
     let mut options = KeyringOptions::new();
     if let Some(slot) = secrets.slot {
@@ -52,6 +52,7 @@ pub async fn open(store: &StoreArgs, secrets: &SecretArgs) -> Result<(Keyring, P
     let keyring = options
         .open(SqliteKeyring::at(keyring_file(store)), &*provider)
         .await
-        .at(&store.db)?;
+        .at(&store.db)
+        .map_err(|failure| failure.with_slots(&about))?;
     Ok((keyring, provider))
 }

@@ -3,7 +3,8 @@
 use super::Keyring;
 use super::core::now;
 use super::derive::{RootKeys, SlotKeys, WrapKind, WrapPlace};
-use super::document::{KEYRING, KeyringBody, MAX_SLOTS, SlotEntry};
+use super::document::{Envelope, KEYRING, KeyringBody, MAX_SLOTS, SlotEntry};
+use super::store::KeyringStore;
 use super::unlock::prove;
 use crate::audit::{AuditEvent, id_text};
 use crate::error::SealError;
@@ -66,6 +67,42 @@ impl Keyring {
             .map(|entry| entry.info(Some(through)))
             .collect();
         // A changed slot keeps its place in the document under a newer number.
+        slots.sort_by_key(|slot| slot.slot);
+        Ok(slots)
+    }
+
+    /// The slots of a keyring that is not open, in number order: for telling what else may open it, where one provider is lost.
+    /// Needs no key, so whoever can write the store can have put them there: nothing may be decided by them. A keyring that
+    /// does not open says nothing of its slots by itself, for labels do not belong into logs.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use sealed_store::{BackendKeyring, Keyring, KeyringOptions, RawKey, RecoveryCode, SealError};
+    /// # use sealed_store::secrecy::SecretBox;
+    /// # use wacore::store::InMemoryBackend;
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let store = BackendKeyring::new(Arc::new(InMemoryBackend::new()));
+    /// # let [key, lost] = [7, 8].map(|byte| RawKey::new(SecretBox::new(Box::new([byte; 32]))));
+    /// # let options = KeyringOptions::new().label("desktop");
+    /// # let keyring = options.create(store.clone(), &key).await?;
+    /// # keyring.add_slot("paper", &RecoveryCode::generate()?).await?;
+    /// if let Err(SealError::WrongKey) = Keyring::open(store.clone(), &lost).await {
+    ///     for slot in Keyring::unverified_slots(store).await? {
+    ///         println!("try {} ({})", slot.label, slot.kind);
+    ///     }
+    /// }
+    /// # Ok::<(), SealError>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`SealError::NoKeyring`], [`SealError::CorruptKeyring`], or if the store fails.
+    pub async fn unverified_slots(
+        store: impl KeyringStore + 'static,
+    ) -> Result<Vec<SlotInfo>, SealError> {
+        let (_, bytes) = store.get(KEYRING).await?.ok_or(SealError::NoKeyring)?;
+        let body = Envelope::<KeyringBody>::read(&bytes)?.body;
+        let mut slots: Vec<_> = body.slots.iter().map(|entry| entry.info(None)).collect();
         slots.sort_by_key(|slot| slot.slot);
         Ok(slots)
     }

@@ -20,6 +20,7 @@ mod recovery;
 #[cfg(feature = "shares")]
 mod shares;
 mod typed;
+mod uri;
 #[cfg(feature = "vault")]
 mod vault;
 
@@ -45,6 +46,7 @@ pub use raw_key::RawKey;
 pub use recovery::{RecoveryCode, RecoveryCodeError};
 #[cfg(feature = "shares")]
 pub use shares::{Share, ShareError, SharesProvider};
+pub use uri::{ProviderCredentials, provider_from_uri};
 #[cfg(feature = "vault")]
 pub use vault::{Vault, VaultAppRole, VaultReport};
 
@@ -55,7 +57,7 @@ pub type Fields = BTreeMap<String, String>;
 
 /// The slot that a secret is for. A provider that can bind context (an encryption context, a
 /// derivation context) binds these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SlotContext {
     /// The keyring's id, 16 random bytes.

@@ -43,7 +43,7 @@ fn percent(text: &str) -> Result<f64, String> {
 impl Check {
     pub async fn run(self, output: &Output) -> Result<(), Failure> {
         let db = &self.store.db;
-        store::look(&self.store)?;
+        let about = store::look(&self.store)?;
         let provider = secret::opening(&self.secret, db)?;
         let mut keyring = KeyringOptions::new();
         if let Some(slot) = self.secret.slot {
@@ -66,7 +66,8 @@ impl Check {
             let progress = output.progress();
             lifecycle::check(db, &*provider, options, &progress)
                 .await
-                .at(db)?
+                .at(db)
+                .map_err(|failure| failure.with_slots(&about))?
         };
         let rows: u64 = report.tables.iter().map(|table| table.rows).sum();
         let faults: Vec<_> = report

@@ -33,12 +33,13 @@ pub struct Decrypt {
 impl Decrypt {
     pub async fn run(self, output: &Output) -> Result<(), Failure> {
         let db = &self.db;
-        if !lifecycle::is_left_over(db) {
-            store::look(&StoreArgs {
+        let about = match lifecycle::is_left_over(db) {
+            true => None,
+            false => Some(store::look(&StoreArgs {
                 db: db.clone(),
                 keyring: None,
-            })?;
-        }
+            })?),
+        };
         let path = text::plain(&shown(db));
         confirm(
             self.yes,
@@ -60,7 +61,11 @@ impl Decrypt {
             let progress = output.progress();
             lifecycle::decrypt(db, &*provider, options, &progress)
                 .await
-                .at(db)?
+                .at(db)
+                .map_err(|failure| match &about {
+                    Some(about) => failure.with_slots(about),
+                    None => failure,
+                })?
         };
         let said = if done.finished_earlier {
             format!(

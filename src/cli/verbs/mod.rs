@@ -10,6 +10,7 @@ mod info;
 mod init;
 mod key;
 mod man;
+mod provider;
 mod reencrypt;
 mod shred;
 mod status;
@@ -30,6 +31,7 @@ pub enum Verb {
     Check(check::Check),
     Key(key::Key),
     Header(header::Header),
+    Provider(provider::Provider),
     Reencrypt(reencrypt::Reencrypt),
     Shred(shred::Shred),
     Benchmark(benchmark::Benchmark),
@@ -48,6 +50,7 @@ pub async fn run(verb: Verb, output: &Output) -> Result<(), Failure> {
         Verb::Check(verb) => verb.run(output).await,
         Verb::Key(verb) => verb.run(output).await,
         Verb::Header(verb) => verb.run(output).await,
+        Verb::Provider(verb) => verb.run(output).await,
         Verb::Reencrypt(verb) => verb.run(output).await,
         Verb::Shred(verb) => verb.run(output).await,
         Verb::Benchmark(verb) => verb.run(output).await,

@@ -53,7 +53,7 @@ impl Reencrypt {
             return Err(Failure::usage("--keep and --drop go with --root or --full"));
         }
         let db = &self.store.db;
-        store::look(&self.store)?;
+        let about = store::look(&self.store)?;
         let provider = secret::opening(&self.secret, db)?;
         let mut options = ReencryptOptions::new()
             .tables(self.tables)
@@ -69,7 +69,8 @@ impl Reencrypt {
             let progress = output.progress();
             lifecycle::reencrypt(db, &*provider, options, &progress)
                 .await
-                .at(db)?
+                .at(db)
+                .map_err(|failure| failure.with_slots(&about))?
         };
         output.done(
             "reencrypt",

@@ -37,7 +37,7 @@ pub struct Shred {
 impl Shred {
     pub async fn run(self, output: &Output) -> Result<(), Failure> {
         let db = &self.store.db;
-        store::look(&self.store)?;
+        let about = store::look(&self.store)?;
         let (what, named) = match self.account {
             Some(name) => {
                 let named = format!("account {}", text::plain(&name));
@@ -72,7 +72,8 @@ impl Shred {
             let progress = output.progress();
             lifecycle::shred(db, &*provider, &what, options, &progress)
                 .await
-                .at(db)?
+                .at(db)
+                .map_err(|failure| failure.with_slots(&about))?
         };
         output.done(
             "shred",

@@ -2,6 +2,7 @@
 
 use secrecy::{ExposeSecret, SecretBox};
 
+use crate::error::calm;
 use crate::provider::{KeyProvider, ProviderError, ProviderErrorKind, Recipe, SlotContext};
 use crate::secret;
 
@@ -99,10 +100,10 @@ pub(super) fn same(one: &SecretBox<[u8; 32]>, two: &SecretBox<[u8; 32]>) -> bool
 /// A text that can be shown and logged, and that wacore does not take for contention.
 pub(super) fn check_text(error: &ProviderError) {
     let advice = error.advice();
-    let lower = advice.to_lowercase();
-    assert!(
-        !lower.contains("locked") && !lower.contains("busy"),
-        "wacore would try again on this advice: {advice}"
+    assert_eq!(
+        calm(advice),
+        advice,
+        "wacore would take this advice for contention, and try again"
     );
     let one_line = !advice.trim().is_empty() && !advice.chars().any(char::is_control);
     assert!(one_line, "an advice is one line of text: {advice:?}");
