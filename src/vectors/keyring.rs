@@ -203,7 +203,7 @@ pub(super) fn shares(given: Fixed<'_>) -> Value {
         let share = share(text);
         assert_eq!(share.number(), number);
         assert_eq!(usize::from(share.threshold()), threshold);
-        assert_eq!(share.count(), given.int("count"));
+        assert_eq!(share.count(), given.int::<u8>("count"));
         assert_eq!(share.set(), hex::encode(given.bytes("set")));
         again.push(share.to_text().expose_secret().to_owned());
     }
