@@ -72,8 +72,10 @@ impl Cloud {
     }
 
     pub fn localstack() -> Self {
-        let port = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap();
-        let port = port.local_addr().unwrap().port();
+        let port = {
+            let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap();
+            listener.local_addr().unwrap().port()
+        };
         let mut service = Service::start(|folder| {
             let mut command = Command::new(program("localstack", "python"));
             command
@@ -150,7 +152,7 @@ impl Cloud {
         stream.write_all(request.as_bytes()).unwrap();
         let answer = String::from_utf8(message(&mut stream).unwrap()).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(head.starts_with("HTTP/1.1 200"), "{request}\n{answer}");
         body.to_owned()
     }
 
