@@ -109,6 +109,9 @@ pub struct FirstArgs {
     /// Stretches the passphrase for about so many milliseconds, measured here
     #[arg(long, value_name = "MS")]
     pub kdf_ms: Option<u32>,
+    /// Lets slots that may be lost (a keychain's) be the only ones: the store is lost with them
+    #[arg(long)]
+    pub i_understand: bool,
 }
 
 /// A new secret.

@@ -264,6 +264,9 @@ impl From<LifecycleError> for Failure {
             LifecycleError::OtherKeyring => {
                 Some("--allow-other-keyring puts it there all the same")
             }
+            LifecycleError::Seal(SealError::LoneSlot) => {
+                Some("--i-understand does, and the store is lost with that slot")
+            }
             LifecycleError::NotSealed => Some("`sealed-store encrypt` does"),
             _ => None,
         };

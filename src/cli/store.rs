@@ -43,9 +43,18 @@ pub fn keyring_file(store: &StoreArgs) -> &Path {
 
 /// Opens the keyring, and gives the provider that did it.
 pub async fn open(store: &StoreArgs, secrets: &SecretArgs) -> Result<(Keyring, Provider), Failure> {
+    open_with(store, secrets, false).await
+}
+
+/// As [`open`], for changes of slots: `lone` if slots that may be lost may be the only ones left.
+pub async fn open_with(
+    store: &StoreArgs,
+    secrets: &SecretArgs,
+    lone: bool,
+) -> Result<(Keyring, Provider), Failure> {
     let about = look(store)?;
     let provider = secret::opening(secrets, &store.db)?;
-    let mut options = KeyringOptions::new();
+    let mut options = KeyringOptions::new().allow_lone_slot(lone);
     if let Some(slot) = secrets.slot {
         options = options.slot(slot);
     }

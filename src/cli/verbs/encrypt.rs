@@ -56,7 +56,11 @@ impl Encrypt {
         let options = EncryptOptions::new()
             .embedded(self.embedded)
             .keep_plaintext(self.keep_plaintext.clone())
-            .keyring(KeyringOptions::new().label(self.label));
+            .keyring(
+                KeyringOptions::new()
+                    .label(self.label)
+                    .allow_lone_slot(self.secret.i_understand),
+            );
         let done = {
             let _stoppable = signal::stoppable();
             let progress = output.progress();

@@ -47,7 +47,9 @@ impl Init {
         let db = &self.store.db;
         lifecycle::check_new(db, self.store.keyring.as_deref()).at(db)?;
         let provider = secret::first(&self.secret, output)?.provider().await?;
-        let mut options = InitOptions::new().label(self.label);
+        let mut options = InitOptions::new()
+            .label(self.label)
+            .allow_lone_slot(self.secret.i_understand);
         if let Some(suite) = self.suite {
             options = options.suite(match suite {
                 SuiteName::Xaes256Gcm => Suite::Xaes256Gcm,

@@ -37,6 +37,9 @@ pub struct Reencrypt {
     keep_old: Option<PathBuf>,
     #[command(flatten)]
     slots: SlotsArgs,
+    /// Lets slots that may be lost (a keychain's) be the only ones: the store is lost with them
+    #[arg(long, requires = "root")]
+    i_understand: bool,
     #[command(flatten)]
     secret: SecretArgs,
 }
@@ -101,7 +104,8 @@ impl Reencrypt {
 
     async fn root(self, output: &Output) -> Result<(), Failure> {
         let db = &self.store.db;
-        let (keyring, opening) = store::open(&self.store, &self.secret).await?;
+        let (keyring, opening) =
+            store::open_with(&self.store, &self.secret, self.i_understand).await?;
         let slots = self
             .slots
             .resolve(&keyring.slots().await.at(db)?, opening)?;

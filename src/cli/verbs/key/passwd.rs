@@ -16,6 +16,9 @@ use crate::cli::{secret, store};
 pub struct Passwd {
     #[command(flatten)]
     store: StoreArgs,
+    /// Lets slots that may be lost (a keychain's) be the only ones: the store is lost with them
+    #[arg(long)]
+    i_understand: bool,
     #[command(flatten)]
     secret: SecretArgs,
     #[command(flatten)]
@@ -26,7 +29,7 @@ impl Passwd {
     pub async fn run(self, output: &Output) -> Result<(), Failure> {
         let db = &self.store.db;
         secret::check_apart(&self.secret, &self.new)?;
-        let (keyring, old) = store::open(&self.store, &self.secret).await?;
+        let (keyring, old) = store::open_with(&self.store, &self.secret, self.i_understand).await?;
         let slots = keyring.slots().await.at(db)?;
         let slot = slots
             .iter()

@@ -23,6 +23,9 @@ pub struct Remove {
     /// Does not ask
     #[arg(long)]
     yes: bool,
+    /// Lets slots that may be lost (a keychain's) be the only ones: the store is lost with them
+    #[arg(long)]
+    i_understand: bool,
     #[command(flatten)]
     secret: SecretArgs,
 }
@@ -30,7 +33,7 @@ pub struct Remove {
 impl Remove {
     pub async fn run(self, output: &Output) -> Result<(), Failure> {
         let db = &self.store.db;
-        let (keyring, _) = store::open(&self.store, &self.secret).await?;
+        let (keyring, _) = store::open_with(&self.store, &self.secret, self.i_understand).await?;
         let slots = keyring.slots().await.at(db)?;
         let slot = slots
             .iter()
