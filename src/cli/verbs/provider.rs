@@ -35,7 +35,7 @@ impl Provider {
 /// what a slot needs (a keychain keeps an entry of that).
 #[derive(Args)]
 pub struct Probe {
-    /// The provider: awskms:…, keychain:…, pkcs11:…, tpm2:… or vault:…
+    /// The provider: awskms:…, keychain:…, pkcs11:… or vault:…
     #[arg(value_name = "URI")]
     uri: String,
     /// Reads the PIN of a token or TPM from a file, mode 0600; one newline at its end is left out

@@ -13,10 +13,13 @@ use crate::keyring::store::{
 
 const KEYRING: &str = "keyring";
 
+/// By name: revision and bytes.
+type Documents = BTreeMap<String, (Revision, Vec<u8>)>;
+
 /// Documents in memory. One opener, so nobody is kept out.
 #[derive(Clone, Default)]
 pub(super) struct Shelf {
-    documents: Arc<Mutex<BTreeMap<String, (Revision, Vec<u8>)>>>,
+    documents: Arc<Mutex<Documents>>,
 }
 
 impl Shelf {
