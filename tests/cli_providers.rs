@@ -7,13 +7,11 @@ use cli::Desk;
 #[test]
 fn a_provider_that_can_not_be_is_told_before_anything_is_done() {
     let desk = Desk::with_store();
-    desk.init("plain.db");
-    desk.open(&["decrypt", "plain.db", "--yes"]).ends(0);
     for uri in ["nosuch:x", "https://vault.example", "", "awskms"] {
         for arguments in [
             &["status", "w.db", "--provider", uri][..],
             &["init", "new.db", "--provider", uri],
-            &["encrypt", "plain.db", "--provider", uri],
+            &["check", "w.db", "--provider", uri],
             &["provider", "probe", uri],
             &["provider", "probe", uri, "--try", "--json"],
         ] {

@@ -99,6 +99,10 @@ impl KeyringStore for Overtaken {
     async fn occupied(&self) -> Result<Occupied, StoreFault> {
         self.0.file.occupied().await
     }
+    fn lock_may_pass(&self) -> bool {
+        true
+    }
+
     async fn lock(&self, mode: LockMode) -> Result<LockGuard, StoreFault> {
         if mode == LockMode::Exclusive && self.0.armed.swap(false, Ordering::SeqCst) {
             let alone = self.0.other.lock(mode).await?;

@@ -229,7 +229,9 @@ impl Core {
                 Err(fault) => {
                     // Nobody may come in between while it waits: rows may be on their way under the keys of now.
                     self.take_shared_again().await;
-                    if fault.kind() != StoreFaultKind::InUse || tries == LOCK_TRIES {
+                    let passes =
+                        fault.kind() == StoreFaultKind::InUse && self.store.lock_may_pass();
+                    if !passes || tries == LOCK_TRIES {
                         exclusive.over = true;
                         return Err(fault.into());
                     }

@@ -84,7 +84,10 @@ async fn lock_patiently(store: &dyn KeyringStore, mode: LockMode) -> Result<Lock
     let mut tries = 0;
     loop {
         match store.lock(mode).await {
-            Err(fault) if fault.kind() == StoreFaultKind::InUse && tries < LOCK_TRIES => {}
+            Err(fault)
+                if fault.kind() == StoreFaultKind::InUse
+                    && tries < LOCK_TRIES
+                    && store.lock_may_pass() => {}
             taken_or_failed => return taken_or_failed,
         }
         tries += 1;
@@ -134,6 +137,12 @@ pub trait KeyringStore: Send + Sync {
     /// # Errors
     /// [`StoreFaultKind::InUse`] if another opener holds it in a mode that excludes this one.
     async fn lock(&self, mode: LockMode) -> Result<LockGuard, StoreFault>;
+
+    /// Whether a lock that somebody seems to have may be free in a moment without anybody's doing, so that it is worth
+    /// trying for again. Default: no.
+    fn lock_may_pass(&self) -> bool {
+        false
+    }
 }
 
 /// The kinds of keyring-store error.

@@ -355,6 +355,11 @@ impl KeyringStore for SqliteKeyring {
         self.run(Shared::occupied).await
     }
 
+    // A process that is just being started has copies of all descriptors.
+    fn lock_may_pass(&self) -> bool {
+        true
+    }
+
     async fn lock(&self, mode: LockMode) -> Result<LockGuard, StoreFault> {
         self.shared.lock(mode)
     }
