@@ -13,5 +13,7 @@ fn a_keychain_alone_needs_consent_and_is_not_asked_before_it() {
     // With it the keychain is asked: there is none on this bus.
     let mut consented = desk.command(&[&init[..], &["--i-understand"]].concat());
     ran(consented.env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent")).ends(16);
-    assert!(!desk.path("w.db").exists());
+    // It made no keyring: another first slot can still be made.
+    desk.open(&["init", "w.db", "--kdf-ms", "1"]).ends(0);
+    assert_eq!(desk.slots("w.db"), [1]);
 }

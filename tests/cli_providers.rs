@@ -34,14 +34,34 @@ fn a_provider_is_one_source_and_its_pin_goes_with_it() {
         "status",
         "w.db",
         "--provider",
+        "keychain:x",
         "--passphrase-file",
         "secret",
     ];
-    desk.run(&both).ends(2);
+    desk.run(&both).ends(2).says("cannot be used with");
     desk.run(&["status", "w.db", "--pin-file", "secret"])
-        .ends(2);
-    desk.open(&["key", "add", "w.db", "--new-provider", "--kdf-ms", "1"])
-        .ends(2);
+        .ends(2)
+        .says("--provider");
+    let stretched = [
+        "key",
+        "add",
+        "w.db",
+        "--new-provider",
+        "keychain:x",
+        "--kdf-ms",
+        "1",
+    ];
+    desk.open(&stretched).ends(2).says("leave out --kdf-ms");
+    // A PIN for a provider that has none.
+    let pin = [
+        "status",
+        "w.db",
+        "--provider",
+        "keychain:x",
+        "--pin-file",
+        "secret",
+    ];
+    desk.run(&pin).ends(2).says("no use for the PIN");
     let kept = [
         "reencrypt",
         "w.db",
