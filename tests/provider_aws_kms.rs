@@ -382,11 +382,46 @@ fn each_refusal_has_its_kind() {
             let none = cloud.provider(&arn);
             let error = kind(none.unwrap_secret(&context, &recipe).await);
             assert_eq!(error, Some(Denied), "no credentials at all");
-            let text = "[default]\nrole_arn = arn:aws:iam::111122223333:role/x\nsource_profile = missing\n";
-            std::fs::write(home.join(".aws/config"), text).unwrap();
-            let odd = cloud.provider(&arn);
-            let error = kind(odd.unwrap_secret(&context, &recipe).await);
-            assert_eq!(error, Some(BadRequest), "a profile that leads nowhere");
+
+            let profile = |text: &str| std::fs::write(home.join(".aws/config"), text).unwrap();
+            let role = "role_arn = arn:aws:iam::111122223333:role/x";
+            profile(&format!(
+                "[default]\n{role}\nsource_profile = x\n[profile x]\n{role}\nsource_profile = default\n"
+            ));
+            let error = kind(none.unwrap_secret(&context, &recipe).await);
+            assert_eq!(error, Some(BadRequest), "a circle of roles");
+
+            // A role is taken on at STS, which stands behind the endpoint of the profile.
+            let sts = cloud.front();
+            let endpoint = sts.endpoint();
+            credentials("test", "test");
+            profile(&format!(
+                "[default]\nendpoint_url = {endpoint}\n{role}\nsource_profile = default\n"
+            ));
+            for (status, code, expected) in [
+                ("403 Forbidden", "AccessDenied", Denied),
+                ("403 Forbidden", "ExpiredToken", Denied),
+                (
+                    "400 Bad Request",
+                    "Throttling",
+                    Throttled { retry_after: None },
+                ),
+                ("503 Service Unavailable", "ServiceUnavailable", Unavailable),
+            ] {
+                let body = format!(
+                    "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>No</Message></Error></ErrorResponse>"
+                );
+                let length = body.len();
+                let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n");
+                sts.set(Mode::Answer((head + &body).into_bytes()));
+                let error = kind(cloud.provider(&arn).unwrap_secret(&context, &recipe).await);
+                assert_eq!(error, Some(expected), "STS says {code}");
+                assert_eq!(sts.calls(), ["AssumeRole"]);
+            }
+            sts.set(Mode::Cut);
+            let error = kind(cloud.provider(&arn).unwrap_secret(&context, &recipe).await);
+            assert_eq!(error, Some(Unavailable), "STS says nothing");
+            assert_eq!(sts.calls(), ["AssumeRole"]);
         });
     });
 }

@@ -35,7 +35,6 @@ pub fn alone(test: &str, body: impl FnOnce()) {
         .env("AWS_EC2_METADATA_DISABLED", "true")
         // Of another region and another endpoint, so that following either is seen.
         .env("AWS_REGION", "us-east-2")
-        .env("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
         .env("AWS_ENDPOINT_URL_KMS", "http://127.0.0.1:1")
         .status()
         .unwrap();
@@ -87,7 +86,6 @@ impl Cloud {
                 .env("SERVICES", "kms")
                 .env("USE_SSL", "0")
                 .env("DNS_ADDRESS", "0")
-                .env_remove("AWS_ENDPOINT_URL")
                 .env_remove("AWS_ENDPOINT_URL_KMS");
             for name in [
                 "STRICT_SERVICE_LOADING",
