@@ -24,7 +24,7 @@ use sealed_store::{
 use secrecy::{ExposeSecret, SecretBox};
 use serde_json::json;
 use support::{Shelf, raw, refused};
-use world::{Cloud, Contexts, alone, credentials, provider};
+use world::{Cloud, Contexts, alone, aws_file, credentials, provider};
 
 use ProviderErrorKind::{
     BadRequest, ContextMismatch, Denied, Destroyed, Disabled, Throttled, Unavailable, WrongKey,
@@ -377,13 +377,12 @@ fn each_refusal_has_its_kind() {
             let kms = cloud.provider(&arn);
             kms.unwrap_secret(&context, &recipe).await.unwrap();
 
-            let home = std::path::PathBuf::from(std::env::var_os("HOME").unwrap());
-            std::fs::remove_file(home.join(".aws/credentials")).unwrap();
+            std::fs::remove_file(aws_file("credentials")).unwrap();
             let none = cloud.provider(&arn);
             let error = kind(none.unwrap_secret(&context, &recipe).await);
             assert_eq!(error, Some(Denied), "no credentials at all");
 
-            let profile = |text: &str| std::fs::write(home.join(".aws/config"), text).unwrap();
+            let profile = |text: &str| std::fs::write(aws_file("config"), text).unwrap();
             let role = "role_arn = arn:aws:iam::111122223333:role/x";
             profile(&format!(
                 "[default]\n{role}\nsource_profile = x\n[profile x]\n{role}\nsource_profile = default\n"
@@ -635,11 +634,16 @@ fn whatever_the_wire_does_it_ends_in_time_and_opens_when_it_is_mended() {
                 let error = kind(nobody.unwrap_secret(&context, &recipe).await);
                 assert_eq!(error, Some(Unavailable));
 
-                // An endpoint of the environment is not followed, and this region has none.
+                // An endpoint of the profile is not followed, and this region has none of its own.
+                let endpoint = front.endpoint();
+                let profile = format!("[default]\nendpoint_url = {endpoint}\n");
+                std::fs::write(aws_file("config"), profile).unwrap();
+                front.calls();
                 let arn = key.replace("eu-central-1", "eu-nowhere-7");
                 let nowhere = AwsKms::from_uri(&format!("awskms:{arn}")).unwrap();
                 let error = kind(nowhere.unwrap_secret(&context, &recipe).await);
                 assert_eq!(error, Some(Unavailable));
+                assert!(front.calls().is_empty());
             });
         },
     );
