@@ -198,8 +198,9 @@ fn no_altered_recipe_opens() {
                     let mut bytes = blob.clone();
                     bytes[byte] ^= 1 << bit;
                     let error = kind(kms.unwrap_secret(&context, &with(&bytes)).await);
-                    // moto's blob begins with the key's id, and it denies one that it does not know.
-                    let expected = if byte < 36 { Denied } else { ContextMismatch };
+                    // moto's blob begins with the key's id, and it denies one that it does not know, if it is text.
+                    let names_a_key = byte < 36 && bit < 7;
+                    let expected = if names_a_key { Denied } else { ContextMismatch };
                     assert_eq!(error, Some(expected), "byte {byte}, bit {bit}");
                 }
             }
