@@ -98,8 +98,15 @@ impl Front {
 impl Shared {
     fn serve(&self, mut client: TcpStream) -> Option<()> {
         let request = message(&mut client)?;
-        let target = header(&request, "x-amz-target")?;
-        let operation = target.rsplit('.').next()?.to_owned();
+        let operation = match header(&request, "x-amz-target") {
+            Some(target) => target.rsplit('.').next()?.to_owned(),
+            // STS: in the form that is sent.
+            None => {
+                let text = String::from_utf8_lossy(&request);
+                let (_, action) = text.split_once("Action=")?;
+                action.split('&').next()?.to_owned()
+            }
+        };
         self.calls.lock().unwrap().push(operation);
         let mode = self.mode.lock().unwrap().clone();
         match mode {

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::Command;
 
 use sealed_store::{AwsKms, SlotContext};
@@ -33,20 +34,23 @@ pub fn alone(test: &str, body: impl FnOnce()) {
         .env(ALONE, "1")
         .env("HOME", home.path())
         .env("AWS_EC2_METADATA_DISABLED", "true")
-        // Of another region and another endpoint, so that following either is seen.
+        // Another region than the key's, so that following it is seen.
         .env("AWS_REGION", "us-east-2")
-        .env("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-        .env("AWS_ENDPOINT_URL_KMS", "http://127.0.0.1:1")
         .status()
         .unwrap();
     assert!(status.success(), "{status}");
 }
 
-/// Writes the credentials of this process's home.
+/// A file of this process's own `~/.aws`.
+pub fn aws_file(name: &str) -> PathBuf {
+    let home = PathBuf::from(std::env::var_os("HOME").unwrap());
+    home.join(".aws").join(name)
+}
+
+/// Writes the credentials that the SDK finds.
 pub fn credentials(id: &str, secret: &str) {
     let text = format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n");
-    let home = std::path::PathBuf::from(std::env::var_os("HOME").unwrap());
-    std::fs::write(home.join(".aws/credentials"), text).unwrap();
+    std::fs::write(aws_file("credentials"), text).unwrap();
 }
 
 pub struct Cloud {
@@ -86,9 +90,7 @@ impl Cloud {
                 .env("GATEWAY_LISTEN", format!("[::1]:{port}"))
                 .env("SERVICES", "kms")
                 .env("USE_SSL", "0")
-                .env("DNS_ADDRESS", "0")
-                .env_remove("AWS_ENDPOINT_URL")
-                .env_remove("AWS_ENDPOINT_URL_KMS");
+                .env("DNS_ADDRESS", "0");
             for name in [
                 "STRICT_SERVICE_LOADING",
                 "EAGER_SERVICE_LOADING",
