@@ -79,6 +79,19 @@ pub struct Recipe {
     pub material: Fields,
 }
 
+impl Recipe {
+    /// That there is no material, of a provider that stores none.
+    fn check_no_material(&self) -> Result<(), ProviderError> {
+        if self.material.is_empty() {
+            return Ok(());
+        }
+        Err(ProviderError::new(
+            ProviderErrorKind::Corrupt,
+            "the slot has material, which none of its kind has; the keyring was altered",
+        ))
+    }
+}
+
 /// A fresh slot secret and what to store for it.
 pub struct NewSlot {
     /// 32 uniform bytes.

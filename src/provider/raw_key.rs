@@ -171,12 +171,7 @@ impl KeyProvider for RawKey {
         _context: &SlotContext,
         recipe: &Recipe,
     ) -> Result<SecretBox<[u8; 32]>, ProviderError> {
-        if !recipe.material.is_empty() {
-            return Err(ProviderError::new(
-                ProviderErrorKind::Corrupt,
-                "the slot of a raw key has material, which none has; the keyring was altered",
-            ));
-        }
+        recipe.check_no_material()?;
         self.checked()
     }
 

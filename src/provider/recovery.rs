@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox, SecretString};
 use sha2::Sha256;
 
 use super::typed::{Mistake, Spelling};
-use super::{KeyProvider, NewSlot, Probe, ProviderError, ProviderErrorKind, Recipe, SlotContext};
+use super::{KeyProvider, NewSlot, Probe, ProviderError, Recipe, SlotContext};
 use crate::error::SealError;
 use crate::labels;
 use crate::secret::{self, Key};
@@ -145,12 +145,7 @@ impl KeyProvider for RecoveryCode {
         _context: &SlotContext,
         recipe: &Recipe,
     ) -> Result<SecretBox<[u8; 32]>, ProviderError> {
-        if !recipe.material.is_empty() {
-            return Err(ProviderError::new(
-                ProviderErrorKind::Corrupt,
-                "the slot of a recovery code has a recipe, which none has; the keyring was altered",
-            ));
-        }
+        recipe.check_no_material()?;
         Ok(self.secret())
     }
 

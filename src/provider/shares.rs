@@ -11,9 +11,7 @@ use vsss_rs::{Gf256, IdentifierGf256};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::typed::{Mistake, Spelling};
-use super::{
-    Fields, KeyProvider, NewSlot, Probe, ProviderError, ProviderErrorKind, Recipe, SlotContext,
-};
+use super::{Fields, KeyProvider, NewSlot, Probe, ProviderError, Recipe, SlotContext};
 use crate::error::SealError;
 use crate::secret::{self, Key};
 use crate::wipe;
@@ -414,12 +412,7 @@ impl KeyProvider for SharesProvider {
         _context: &SlotContext,
         recipe: &Recipe,
     ) -> Result<SecretBox<[u8; 32]>, ProviderError> {
-        if !recipe.material.is_empty() {
-            return Err(ProviderError::new(
-                ProviderErrorKind::Corrupt,
-                "the slot of shares has material, which none has; the keyring was altered",
-            ));
-        }
+        recipe.check_no_material()?;
         Ok(self.secret())
     }
 
