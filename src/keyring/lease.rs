@@ -345,17 +345,15 @@ impl Watch {
                 return;
             }
             asked = Moment::now();
-            let Some(question) = self.question() else {
-                return;
-            };
-            let (slot, answer) = match question {
-                Some(question) => (
-                    question.entry.slot,
-                    self.lease.ask(&question, &mut self.cancelled),
-                ),
-                None => (
+            let (slot, answer) = match self.next() {
+                Next::Over => return,
+                Next::SlotGone => (
                     0,
                     Answer::Ended("the slot that opened was removed".to_owned()),
+                ),
+                Next::Ask(question) => (
+                    question.entry.slot,
+                    self.lease.ask(&question, &mut self.cancelled),
                 ),
             };
             // Not kept alive by the watcher, and not while the provider was asked.
@@ -405,10 +403,11 @@ impl Watch {
         }
     }
 
-    /// `None` if this opening is over; `Some(None)` if its slot is.
-    #[allow(clippy::option_option)]
-    fn question(&self) -> Option<Option<Question>> {
-        let core = self.core.upgrade()?;
+    /// What is to be asked now.
+    fn next(&self) -> Next {
+        let Some(core) = self.core.upgrade() else {
+            return Next::Over;
+        };
         let of = |open: &Open| {
             if open.opening != self.opening {
                 return Err(SealError::NotOpen);
@@ -422,6 +421,18 @@ impl Watch {
                 suite: open.suite,
             }))
         };
-        core.with_open(of).ok()
+        match core.with_open(of) {
+            Ok(Some(question)) => Next::Ask(Box::new(question)),
+            Ok(None) => Next::SlotGone,
+            Err(_) => Next::Over,
+        }
     }
+}
+
+enum Next {
+    /// The opening is.
+    Over,
+    /// The slot that opened was removed.
+    SlotGone,
+    Ask(Box<Question>),
 }
