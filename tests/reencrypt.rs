@@ -4,100 +4,20 @@
 #[path = "common/child.rs"]
 mod child;
 mod common;
+#[path = "common/resealing.rs"]
+mod resealing;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use child::{Child, hear, job, say, stand_still_at};
-use common::samples::{Sample, TABLES};
-use common::support::{raw, split};
-use rusqlite::{Connection, OpenFlags};
+use resealing::{checks, copy, fill, is_whole, key, keys, one_key_a_table, open};
+use rusqlite::Connection;
+use sealed_store::Table;
 use sealed_store::lifecycle::{
     CheckOptions, LifecycleErrorKind, Phase, Progress, ReencryptOptions, check, reencrypt,
 };
-use sealed_store::{RawKey, Table};
-use serde_json::Value;
-use wacore::store::traits::Backend;
-
-fn key() -> RawKey {
-    raw(7)
-}
-
-/// Ten rows of every table, and a device.
-fn samples() -> impl Iterator<Item = Sample> {
-    TABLES.into_iter().flat_map(|table| {
-        (0..10).map(move |row| Sample {
-            table,
-            row,
-            owner: 1,
-        })
-    })
-}
-
-/// The sealed store in `path`: ours, or upstream's with a keyring in the same file.
-async fn open(path: &Path, layout: &str) -> Arc<dyn Backend> {
-    match layout {
-        "ours" => Arc::new(sealed_store::open(path, &key()).await.unwrap()),
-        _ => Arc::new(common::sealed_file(path).await),
-    }
-}
-
-async fn fill(path: &Path, layout: &str) -> Arc<dyn Backend> {
-    let store = open(path, layout).await;
-    store.create().await.unwrap();
-    for sample in samples() {
-        sample.put(&*store).await.unwrap();
-    }
-    store
-}
-
-async fn is_whole(store: &dyn Backend) {
-    for sample in samples() {
-        let found = sample.get(store).await.unwrap();
-        assert_eq!(found, Some(sample.expected()), "{sample:?}");
-    }
-}
-
-/// The states of the account's data keys, by table and generation, as its document has them.
-fn keys(path: &Path) -> BTreeMap<(String, u64), String> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let file = Connection::open_with_flags(path, flags).unwrap();
-    let query = "SELECT document FROM sealed_store_keyring WHERE name = 'account:1'";
-    let document: Vec<u8> = file.query_row(query, [], |row| row.get(0)).unwrap();
-    let body: Value = serde_json::from_str(split(&String::from_utf8(document).unwrap()).1).unwrap();
-    let keys = body["keys"].as_array().unwrap();
-    keys.iter()
-        .filter_map(|key| {
-            let table = key["table"].as_str()?.to_owned();
-            let state = key["state"].as_str().unwrap().to_owned();
-            assert_eq!(key["wrapped"].is_null(), state == "destroyed");
-            Some(((table, key["generation"].as_u64().unwrap()), state))
-        })
-        .collect()
-}
-
-/// Fails unless every table has one key, of this generation, and all older ones are destroyed.
-fn one_key_a_table(path: &Path, newest: u64) {
-    let keys = keys(path);
-    for table in Table::ALL {
-        for generation in 1..=newest {
-            let state = &keys[&(table.name().to_owned(), generation)];
-            let expected = if generation == newest {
-                "active"
-            } else {
-                "destroyed"
-            };
-            assert_eq!(state, expected, "{table} {generation}");
-        }
-    }
-}
-
-async fn checks(path: &Path) {
-    let report = check(path, &key(), CheckOptions::new(), &()).await.unwrap();
-    assert!(report.is_sound(), "{report:?}");
-}
 
 #[tokio::test]
 async fn every_row_is_under_the_new_keys_and_the_old_ones_are_destroyed() {
@@ -330,13 +250,6 @@ fn newest(path: &Path) -> u64 {
         .map(|(_, generation)| *generation)
         .max()
         .unwrap()
-}
-
-fn copy(from: &Path, to: &Path) {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let file = Connection::open_with_flags(from, flags).unwrap();
-    file.execute("VACUUM INTO ?1", [to.to_str().unwrap()])
-        .unwrap();
 }
 
 /// No test of its own: reencrypts, and stops for ever at the step of this number.

@@ -1,5 +1,5 @@
 //! A real OpenBao in memory, unsealed, with a Transit engine; set up by its own command line.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;

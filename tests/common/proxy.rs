@@ -1,5 +1,5 @@
 //! A TCP proxy on loopback that does harm where it is told to, for tests of network providers.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

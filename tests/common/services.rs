@@ -1,6 +1,6 @@
 //! Real services on loopback, each in a folder of its own, started by a test and stopped with it. One that is missing is a
 //! failure: `scripts/services` installs them.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

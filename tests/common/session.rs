@@ -1,5 +1,5 @@
 //! A private desktop session for a test: a bus and a login of its own, in a child process that runs the same test again.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
