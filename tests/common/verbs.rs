@@ -355,6 +355,10 @@ impl Verb {
     pub async fn ended(self, folder: &Path, layout: Layout) {
         self.holds(folder, layout, true, &[]).await;
         let path = folder.join("w.db");
+        // Whoever only reads beside a store that is just being closed would be the last one, and leave its empty log.
+        for file in [&path, &self.keyring_of(folder)] {
+            kept::closed(file).await;
+        }
         if self != Self::Decrypt {
             let key = raw(match self {
                 Self::Full => NEW,
