@@ -38,7 +38,7 @@ pub struct Probe {
     /// The provider: awskms:…, keychain:…, pkcs11:… or vault:…
     #[arg(value_name = "URI")]
     uri: String,
-    /// Reads the PIN of a token or TPM from a file, mode 0600; one newline at its end is left out
+    /// Reads the PIN of a token from a file, mode 0600; one newline at its end is left out
     #[arg(long, value_name = "FILE")]
     pin_file: Option<PathBuf>,
     /// Makes a secret and opens it again
