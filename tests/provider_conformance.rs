@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use custom_provider::{Agent, AgentProvider};
 use sealed_store::testing::provider::{ALL, Conformance};
-use sealed_store::{Patient, RecoveryCode};
+use sealed_store::{Combined, Patient, RecoveryCode};
 use support::{passphrase, raw};
 
 async fn whole(suite: Conformance) {
@@ -49,22 +49,42 @@ async fn passphrase_whose_recipe_is_a_salt() {
     whole(suite.unbound().at_most(at_most)).await;
 }
 
+/// Instances of the example's provider, for a key of one agent.
+fn agents() -> impl Fn(&'static str) -> AgentProvider + Clone {
+    let agent = Arc::new(Agent::default());
+    move |key_name: &'static str| AgentProvider {
+        agent: Arc::clone(&agent),
+        key_name: key_name.to_owned(),
+    }
+}
+
 #[tokio::test]
 async fn provider_of_the_example() {
-    let agent = Arc::new(Agent::default());
+    let agents = agents();
     let made = |key_name: &'static str| {
-        let agent = Arc::clone(&agent);
+        let agents = agents.clone();
         move || {
-            let agent = Arc::clone(&agent);
-            async move {
-                AgentProvider {
-                    agent,
-                    key_name: key_name.to_owned(),
-                }
-            }
+            let provider = agents(key_name);
+            async { provider }
         }
     };
     whole(Conformance::new(made("production"), made("somebody-elses"))).await;
+}
+
+#[tokio::test]
+async fn two_providers_both_needed() {
+    let agents = agents();
+    let made = |byte: u8, key_name: &'static str| {
+        let agents = agents.clone();
+        move || {
+            let provider = Combined::new(raw(byte), agents(key_name));
+            async { provider }
+        }
+    };
+    for byte in [1, 2] {
+        let other = made(byte, "somebody-elses");
+        whole(Conformance::new(made(1, "production"), other)).await;
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sealed_store::testing::provider::Conformance;
 use sealed_store::{
     KeyProvider, Keychain, Keyring, ProviderError, ProviderErrorKind, SealError, SlotInfo,
 };
@@ -470,4 +471,17 @@ fn a_uri_is_a_service_and_nothing_else() {
         let error = Keychain::from_uri(uri).err().expect("it is refused");
         assert_eq!(error.kind(), ProviderErrorKind::BadRequest, "{uri}");
     }
+}
+
+/// What every provider must do: see `sealed_store::testing::provider`.
+#[test]
+fn it_is_a_provider_as_every_other() {
+    session("it_is_a_provider_as_every_other", || async {
+        let _daemon = keychain(true);
+        let made = |service: &'static str| move || async move { Keychain::new(service).unwrap() };
+        Conformance::new(made("sealed-store.test"), made("another"))
+            .at_most(16)
+            .run_all()
+            .await;
+    });
 }

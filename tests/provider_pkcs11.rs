@@ -18,6 +18,7 @@ use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11 as Raw};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, SessionState, UserType};
+use sealed_store::testing::provider::Conformance;
 use sealed_store::{
     Fields, KeyProvider, NewSlot, Patience, Patient, Pkcs11, Pkcs11Wrap, Probe, ProviderError,
     ProviderErrorKind as Kind, Recipe, SealError, SlotContext,
@@ -971,4 +972,23 @@ fn a_reference_names_the_key_and_nothing_of_this_machine() {
         .into();
     assert_eq!(provider.reference(), expected);
     assert_eq!(provider.kind(), "pkcs11");
+}
+
+/// What every provider must do: see `sealed_store::testing::provider`.
+#[test]
+fn it_is_a_provider_as_every_other() {
+    alone("it_is_a_provider_as_every_other", "", |tokens| {
+        for key in ["object=k", "object=another"] {
+            made(tokens, key);
+        }
+        let made = |key: &str| {
+            let uri = tokens.uri(key);
+            move || {
+                let provider = Pkcs11::from_uri(&uri).unwrap().pin(PIN);
+                async { provider }
+            }
+        };
+        let suite = Conformance::new(made("object=k"), made("object=another")).at_most(16);
+        wait(suite.run_all());
+    });
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bech32::primitives::decode::CheckedHrpstring;
 use bech32::{Bech32m, Hrp};
+use sealed_store::testing::provider::Conformance;
 use sealed_store::{
     Combined, KeyProvider, Keyring, ProviderErrorKind, SealError, Share, ShareError, SharesProvider,
 };
@@ -223,4 +224,19 @@ async fn openings_at_once_all_open() {
     for opening in openings {
         assert!(opening.await.unwrap().unwrap().is_open());
     }
+}
+
+/// What every provider must do: see `sealed_store::testing::provider`.
+#[tokio::test]
+async fn they_are_a_provider_as_every_other() {
+    let made = || {
+        let (_, shares) = SharesProvider::split(2, 3).unwrap();
+        let papers = printed(&shares);
+        move || {
+            let provider = typed(&[&papers[0], &papers[2]]).unwrap();
+            async { provider }
+        }
+    };
+    let suite = Conformance::new(made(), made()).one_secret();
+    suite.run_all().await;
 }

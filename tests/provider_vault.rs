@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use openbao::OpenBao;
 use proxy::Proxy;
+use sealed_store::testing::provider::Conformance;
 use sealed_store::{
     BackendKeyring, Fields, KeyProvider, Keyring, NewSlot, Patience, Patient, Probe, ProviderError,
     ProviderErrorKind as Kind, Recipe, SealError, SlotContext, Vault, VaultAppRole,
@@ -962,4 +963,24 @@ async fn a_server_that_is_not_there_is_given_up_in_time() {
     }
     let none = vault(&format!("vault:http://{silent}/transit/keys/k")).timeout(Duration::ZERO);
     assert_eq!(refused(none.probe().await), Kind::Unavailable);
+}
+
+/// What every provider must do: see `sealed_store::testing::provider`.
+#[tokio::test]
+async fn it_is_a_provider_as_every_other() {
+    let bao = OpenBao::start();
+    for key in ["k", "another"] {
+        bao.derived_key(key);
+    }
+    let (uri, other) = (bao.uri("k"), bao.uri("another"));
+    let made = |uri: String| {
+        move || {
+            let provider = vault(&uri);
+            async { provider }
+        }
+    };
+    Conformance::new(made(uri), made(other))
+        .at_most(16)
+        .run_all()
+        .await;
 }

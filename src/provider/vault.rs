@@ -35,8 +35,8 @@ type Result<T> = std::result::Result<T, ProviderError>;
 /// not derived would ignore the context; no slot is made with one.
 ///
 /// Opening costs one request, `decrypt`; with [`Vault::app_role`] a login comes before the first one, and again after the
-/// service refused a token that it once gave. Making a slot costs three: the data key, and two decryptions that prove that it
-/// opens, and only in its context. Each request has a connection of its own; answers are read up to 64 KiB; redirects are not
+/// service refused a token that it once gave. Making a slot costs three: the data key, a decryption that must fail for
+/// want of its context, and the keyring's own, which proves that the slot opens. Each request has a connection of its own; answers are read up to 64 KiB; redirects are not
 /// followed and no proxy of the environment is used.
 ///
 /// A call ends within [`Vault::timeout`] and is not repeated: [`Patient`](crate::Patient) does that.
