@@ -480,6 +480,8 @@ fn it_is_a_provider_as_every_other() {
         let _daemon = keychain(true);
         let made = |service: &'static str| move || async move { Keychain::new(service).unwrap() };
         Conformance::new(made("sealed-store.test"), made("another"))
+            .kept_by_service()
+            .notes(&["holder"])
             .at_most(16)
             .run_all()
             .await;

@@ -988,7 +988,9 @@ fn it_is_a_provider_as_every_other() {
                 async { provider }
             }
         };
-        let suite = Conformance::new(made("object=k"), made("object=another")).at_most(16);
+        let suite = Conformance::new(made("object=k"), made("object=another"))
+            .notes(&["key-id"])
+            .at_most(16);
         wait(suite.run_all());
     });
 }

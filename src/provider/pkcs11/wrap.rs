@@ -109,6 +109,11 @@ pub(super) fn choose(opened: &Opened, named: Option<Pkcs11Wrap>) -> Result<Pkcs1
     Ok(wrap)
 }
 
+/// The fields of [`Recipe::material`](crate::Recipe::material). The key's id only informs: it tells another key of the same name.
+const WRAP: &str = "wrap";
+const BLOB: &str = "blob";
+const KEY_ID: &str = "key-id";
+
 /// What a recipe holds, checked for its form.
 pub(super) struct Material {
     wrap: Pkcs11Wrap,
@@ -126,9 +131,15 @@ impl Material {
             )
         };
         let field = |name: &str| fields.get(name).map(String::as_str);
+        if fields
+            .keys()
+            .any(|name| ![WRAP, BLOB, KEY_ID].contains(&name.as_str()))
+        {
+            return Err(corrupt());
+        }
         let wrap = Pkcs11Wrap::ALL
             .into_iter()
-            .find(|wrap| field("wrap") == Some(wrap.name()))
+            .find(|wrap| field(WRAP) == Some(wrap.name()))
             .ok_or_else(corrupt)?;
         if named.is_some_and(|named| named != wrap) {
             return Err(error(
@@ -136,14 +147,14 @@ impl Material {
                 "the slot was wrapped in another way than the one named in code; name none, or make the slot again",
             ));
         }
-        let text = field("blob")
+        let text = field(BLOB)
             .filter(|text| text.len() == BASE64.encode_len(wrap.blob_len()))
             .ok_or_else(corrupt)?;
         let blob = BASE64.decode(text.as_bytes()).map_err(|_| corrupt())?;
         if blob.len() != wrap.blob_len() {
             return Err(corrupt());
         }
-        let key_id = match field("key-id") {
+        let key_id = match field(KEY_ID) {
             Some(text) if text.len() > 2 * LONGEST_ID => return Err(corrupt()),
             Some(text) => Some(HEXLOWER.decode(text.as_bytes()).map_err(|_| corrupt())?),
             None => None,
@@ -153,11 +164,11 @@ impl Material {
 
     fn write(&self) -> Fields {
         let mut fields = Fields::from([
-            ("wrap".to_owned(), self.wrap.name().to_owned()),
-            ("blob".to_owned(), BASE64.encode(&self.blob)),
+            (WRAP.to_owned(), self.wrap.name().to_owned()),
+            (BLOB.to_owned(), BASE64.encode(&self.blob)),
         ]);
         if let Some(id) = &self.key_id {
-            fields.insert("key-id".to_owned(), HEXLOWER.encode(id));
+            fields.insert(KEY_ID.to_owned(), HEXLOWER.encode(id));
         }
         fields
     }

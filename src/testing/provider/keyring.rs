@@ -145,6 +145,9 @@ pub(super) async fn tampered_recipe(suite: &Conformance) {
             "a field more".to_owned(),
         )];
         for (name, value) in &fields {
+            if part == "material" && suite.notes.contains(&name.as_str()) {
+                continue;
+            }
             let longer = format!("{}0", value.as_str().expect("text"));
             damaged.push((
                 altered(part, name, Some(longer.into())),

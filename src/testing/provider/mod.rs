@@ -80,6 +80,8 @@ pub struct Conformance {
     other: Maker,
     one_secret: bool,
     unbound: bool,
+    kept_by_service: bool,
+    notes: &'static [&'static str],
     at_most: usize,
 }
 
@@ -148,6 +150,8 @@ impl Conformance {
             other: maker(other),
             one_secret: false,
             unbound: false,
+            kept_by_service: false,
+            notes: &[],
             at_most: usize::MAX,
         }
     }
@@ -163,6 +167,20 @@ impl Conformance {
     /// The service does not know which slot it is asked for; the keyring alone binds the secret.
     pub fn unbound(mut self) -> Self {
         self.unbound = true;
+        self
+    }
+
+    /// The service keeps the secret itself, under the slot's name, as a keychain does: the recipe leads nowhere else, and a second
+    /// `generate` in one slot may be refused, since it would replace the first one's secret.
+    pub fn kept_by_service(mut self) -> Self {
+        self.kept_by_service = true;
+        self
+    }
+
+    /// Fields of the material that only inform (what an error says, if there is one). The secret may be given where they
+    /// were altered; the keyring refuses such a document itself.
+    pub fn notes(mut self, fields: &'static [&'static str]) -> Self {
+        self.notes = fields;
         self
     }
 
