@@ -137,7 +137,8 @@ impl Core {
 
     /// Wipes every key if the keyring has not been closed and opened since: why, goes before that into the audit.
     pub(super) fn wipe_opening(&self, opening: u64, why: &AuditEvent) {
-        let is_meant = |open: &Option<Open>| open.as_ref().is_some_and(|open| open.opening == opening);
+        let is_meant =
+            |open: &Option<Open>| open.as_ref().is_some_and(|open| open.opening == opening);
         self.wipe_if(is_meant, Some(why), false);
     }
 

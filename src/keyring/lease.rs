@@ -358,10 +358,7 @@ impl Watch {
             asked = Moment::now();
             let (slot, answer) = match self.next() {
                 Next::Over => return,
-                Next::SlotGone => (
-                    0,
-                    Answer::ended("the slot that opened was removed"),
-                ),
+                Next::SlotGone => (0, Answer::ended("the slot that opened was removed")),
                 Next::Ask(question) => (
                     question.entry.slot,
                     self.lease.ask(&question, &mut self.cancelled),
