@@ -16,7 +16,12 @@ pub fn built(name: &str) -> PathBuf {
     // What cargo says to this test of its package: build scripts that look at it would run, and all after them be built, anew.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
+        let of_package = [
+            "CARGO_PKG_",
+            "CARGO_MANIFEST_",
+            "CARGO_BIN_",
+            "CARGO_CRATE_",
+        ];
         if of_package.iter().any(|prefix| text.starts_with(prefix)) {
             cargo.env_remove(&name);
         }
