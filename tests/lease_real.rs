@@ -119,7 +119,7 @@ async fn what_is_taken_away_at_openbao_closes_the_store() {
     let bao = OpenBao::start();
     bao.policy("all", r#"path "transit/*" { capabilities = ["update"] }"#);
     let token = bao.token("all");
-    let (denied, destroyed, disabled) = ("denies it", "no such", "disabled");
+    let (denied, destroyed, disabled) = ("denies it", "no such key", "soft-deleted");
     for (key, part, take) in [
         ("policy", denied, &["policy", "delete", "all"][..]),
         ("deleted", destroyed, &["delete", "transit/keys/deleted"]),
