@@ -100,7 +100,9 @@ impl Ways {
             }
             // Refused by a provider: the audit hook has told of it.
             Err(SealError::Provider(error)) => {
-                if error.kind().is_revoked() {
+                // A second way that was never taken has no say: it must not keep the first one from coming back.
+                let has_a_say = at == 0 || at == self.present;
+                if error.kind().is_revoked() && has_a_say {
                     self.withdrawn = Some(at);
                 }
                 None
