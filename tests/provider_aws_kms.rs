@@ -245,24 +245,28 @@ fn rewrap_keeps_the_secret_and_its_place_and_does_not_show_it() {
                 let (recipe, secret) = made(&old, &context).await;
                 front.calls();
                 for to in [&old, &new] {
-                    let moved = old.rewrap(&context, &recipe, to).await.unwrap();
+                    let reference = to.reference();
+                    let material = old.rewrap(&context, &recipe, &reference).await.unwrap();
+                    let moved = Recipe {
+                        reference,
+                        material,
+                    };
                     assert_eq!(front.calls(), ["ReEncrypt"]);
                     assert_ne!(moved.material, recipe.material);
-                    assert_eq!(moved.reference, to.reference());
                     let opened = to.unwrap_secret(&context, &moved).await.unwrap();
                     assert_eq!(opened.expose_secret(), secret.expose_secret());
                     let error = kind(to.unwrap_secret(&other, &moved).await);
                     assert_eq!(error, Some(ContextMismatch));
                     front.calls();
                 }
-                let error = kind(old.rewrap(&other, &recipe, &new).await);
+                let error = kind(old.rewrap(&other, &recipe, &new.reference()).await);
                 assert_eq!(error, Some(ContextMismatch));
                 front.calls();
-                let error = kind(new.rewrap(&context, &recipe, &old).await);
+                let error = kind(new.rewrap(&context, &recipe, &old.reference()).await);
                 assert_eq!(error, Some(WrongKey));
                 let arn = old.reference()["key"].replace("eu-central-1", "eu-west-1");
                 let far = provider(&arn, &front.endpoint());
-                let error = kind(old.rewrap(&context, &recipe, &far).await);
+                let error = kind(old.rewrap(&context, &recipe, &far.reference()).await);
                 assert_eq!(error, Some(BadRequest));
                 assert!(front.calls().is_empty(), "neither was sent");
             });
@@ -331,12 +335,14 @@ fn the_documented_policies_name_the_actions_that_are_needed_and_no_others() {
                 kms.unwrap_secret(&context, &recipe).await.unwrap();
                 kms.probe().await.unwrap();
                 assert_eq!(kind(kms.generate(&context).await), Some(Denied));
-                let error = kind(kms.rewrap(&context, &recipe, &kms).await);
+                let error = kind(kms.rewrap(&context, &recipe, &kms.reference()).await);
                 assert_eq!(error, Some(Denied));
 
                 credentials(&admin.0, &admin.1);
                 kms.generate(&context).await.unwrap();
-                kms.rewrap(&context, &recipe, &kms).await.unwrap();
+                kms.rewrap(&context, &recipe, &kms.reference())
+                    .await
+                    .unwrap();
                 kms.unwrap_secret(&context, &recipe).await.unwrap();
                 kms.probe().await.unwrap();
             });
@@ -484,7 +490,7 @@ async fn assert_revoked(kms: &AwsKms, context: &SlotContext, recipe: &Recipe, sh
     let errors = [
         kind(kms.unwrap_secret(context, recipe).await),
         kind(kms.generate(context).await),
-        kind(kms.rewrap(context, recipe, kms).await),
+        kind(kms.rewrap(context, recipe, &kms.reference()).await),
         kind(kms.probe().await),
         Some(provider_kind(refused(shelf.open(kms).await))),
     ];

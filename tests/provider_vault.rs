@@ -379,7 +379,7 @@ async fn a_changed_recipe_gives_no_secret() {
             Kind::ContextMismatch
         );
         assert_eq!(
-            refused(k.rewrap(&other, &recipe).await),
+            refused(k.rewrap(&other, &recipe, &k.reference()).await),
             Kind::ContextMismatch
         );
     }
@@ -400,7 +400,10 @@ async fn a_rotated_key_opens_older_slots_until_it_may_not() {
 
     let proxy = Proxy::to(bao.address());
     let through = vault(&bao.uri_at(proxy.address(), "k"));
-    let material = through.rewrap(&context, &old).await.unwrap();
+    let material = through
+        .rewrap(&context, &old, &k.reference())
+        .await
+        .unwrap();
     assert_eq!(requests(&proxy), ["POST /v1/transit/rewrap/k"]);
     let answer = String::from_utf8(proxy.seen()[0].answered.clone()).unwrap();
     assert!(!answer.contains("plaintext"), "{answer}");
@@ -417,11 +420,17 @@ async fn a_rotated_key_opens_older_slots_until_it_may_not() {
         reference: Fields::new(),
         ..old.clone()
     };
-    assert_eq!(refused(k.rewrap(&context, &foreign).await), Kind::WrongKey);
+    assert_eq!(
+        refused(k.rewrap(&context, &foreign, &k.reference()).await),
+        Kind::WrongKey
+    );
 
     bao.run(&["write", "transit/keys/k/config", "min_decryption_version=2"]);
     assert_eq!(unwrap_kind(&k, &context, &old).await, Kind::Disabled);
-    assert_eq!(refused(k.rewrap(&context, &old).await), Kind::Disabled);
+    assert_eq!(
+        refused(k.rewrap(&context, &old, &k.reference()).await),
+        Kind::Disabled
+    );
     assert!(same(
         &secret,
         &k.unwrap_secret(&context, &new).await.unwrap()
@@ -473,7 +482,9 @@ async fn the_documented_policies_are_enough_and_no_more() {
     assert_eq!(report.may_generate, Some(true));
     assert_eq!(report.may_rewrap, Some(true));
     assert_eq!(report.latest_version, Some(1));
-    make.rewrap(&context, &recipe).await.unwrap();
+    make.rewrap(&context, &recipe, &make.reference())
+        .await
+        .unwrap();
 
     let open = with("open");
     assert!(same(
@@ -484,7 +495,10 @@ async fn the_documented_policies_are_enough_and_no_more() {
     let report = open.inspect().await.unwrap();
     assert_eq!((report.may_generate, report.latest_version), (None, None));
     assert_eq!(refused(open.generate(&context).await), Kind::Denied);
-    assert_eq!(refused(open.rewrap(&context, &recipe).await), Kind::Denied);
+    assert_eq!(
+        refused(open.rewrap(&context, &recipe, &open.reference()).await),
+        Kind::Denied
+    );
 
     for policy in ["none", "no-open"] {
         let vault = with(policy);

@@ -106,6 +106,15 @@ pub enum AuditEvent {
         /// The slot.
         slot: u32,
     },
+    /// A slot's secret was encrypted anew by its service, unseen; the slot keeps its number.
+    SlotRewrapped {
+        /// The keyring.
+        keyring: String,
+        /// The slot.
+        slot: u32,
+        /// The provider's kind.
+        provider: String,
+    },
     /// A root rotation became durable; accounts are rewritten from here on.
     RootRotationStarted {
         /// The keyring.

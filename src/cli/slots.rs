@@ -47,8 +47,14 @@ impl SlotsArgs {
         self.keep.is_empty() && self.drop.is_empty()
     }
 
-    /// Every slot is kept or given up in so many words: none is lost by omission. `opening` opened one of them.
-    pub fn resolve(self, slots: &[SlotInfo], opening: Provider) -> Result<Slots, Failure> {
+    /// Every slot is kept or given up in so many words: none is lost by omission. `opening` opened one of them; `replaced` goes
+    /// for another that takes its place.
+    pub fn resolve(
+        self,
+        slots: &[SlotInfo],
+        opening: Provider,
+        replaced: Option<u32>,
+    ) -> Result<Slots, Failure> {
         let mut wanted = Vec::with_capacity(self.keep.len());
         for keep in &self.keep {
             let (number, source) = match keep.split_once('=') {
@@ -62,12 +68,24 @@ impl SlotsArgs {
         }
         let there = |number: u32| slots.iter().any(|slot| slot.slot == number);
         let named = wanted.iter().map(|(number, _)| *number);
-        if let Some(unknown) = named.chain(self.drop.iter().copied()).find(|n| !there(*n)) {
+        let mut named = named.chain(self.drop.iter().copied());
+        if let Some(unknown) = replaced
+            .into_iter()
+            .chain(named.clone())
+            .find(|n| !there(*n))
+        {
             return Err(Failure::usage(format!("there is no slot {unknown}")));
+        }
+        if let Some(replaced) = replaced
+            && named.any(|number| number == replaced)
+        {
+            return Err(Failure::usage(format!(
+                "slot {replaced} is the one that is replaced; neither keep nor drop it"
+            )));
         }
         let mut opening = Some(opening);
         let (mut kept, mut unnamed) = (Vec::new(), Vec::new());
-        for slot in slots {
+        for slot in slots.iter().filter(|slot| Some(slot.slot) != replaced) {
             let keep = wanted.iter().find(|(number, _)| *number == slot.slot);
             let drop = self.drop.contains(&slot.slot);
             let provider = match (keep, drop, slot.opened) {
@@ -99,7 +117,7 @@ impl SlotsArgs {
                 unnamed.join(", ")
             )));
         }
-        if kept.is_empty() {
+        if kept.is_empty() && replaced.is_none() {
             return Err(Failure::usage("one slot at least must stay"));
         }
         Ok(Slots {

@@ -20,6 +20,7 @@ mod lease;
 mod options;
 #[cfg(feature = "sqlite")]
 mod resealing;
+mod rewrap;
 mod rotate;
 mod slot;
 pub(crate) mod store;

@@ -41,13 +41,91 @@ impl Keyring {
         keep: &[(u32, &dyn KeyProvider)],
         drop: &[u32],
     ) -> Result<(), SealError> {
+        self.rotate(&Plan {
+            keep,
+            drop,
+            replace: None,
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Moves a keyring from one provider to another: puts a slot that `new` opens in the place of `slot`, under its label
+    /// and a new number, which is returned, and replaces the root key, all in one write. The provider of the slot that
+    /// goes need not be there any more. Every other slot is named in `keep`, with a provider that opens it, or in `drop`, as for
+    /// [`Keyring::rotate_root`]; all that is said there holds here.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use sealed_store::{BackendKeyring, Keyring, KeyringOptions, RawKey, RecoveryCode};
+    /// # use sealed_store::secrecy::SecretBox;
+    /// # use wacore::store::InMemoryBackend;
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let store = BackendKeyring::new(Arc::new(InMemoryBackend::new()));
+    /// # let [old, new] = [7, 8].map(|byte| RawKey::new(SecretBox::new(Box::new([byte; 32]))));
+    /// # let code = RecoveryCode::generate()?;
+    /// let keyring = Keyring::open_or_create(store.clone(), &old).await?; // slot 1
+    /// let paper = keyring.add_slot("paper", &code).await?;
+    /// keyring.replace_slot(1, &new, &[(paper, &code)], &[]).await?;
+    /// drop(keyring);
+    /// assert!(Keyring::open(store.clone(), &old).await.is_err());
+    /// Keyring::open(store, &new).await?;
+    /// # Ok::<(), sealed_store::SealError>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Keyring::rotate_root`], and what `new` answers; nothing was changed then.
+    pub async fn replace_slot(
+        &self,
+        slot: u32,
+        new: &dyn KeyProvider,
+        keep: &[(u32, &dyn KeyProvider)],
+        drop: &[u32],
+    ) -> Result<u32, SealError> {
+        let plan = Plan {
+            keep,
+            drop,
+            replace: Some((slot, new)),
+        };
+        self.rotate(&plan).await?.ok_or(SealError::UnknownSlot)
+    }
+
+    async fn rotate(&self, plan: &Plan<'_>) -> Result<Option<u32>, SealError> {
         let core = &self.core;
         core.ensure_shared().await?;
         core.exclusively(async {
             let _changing = core.changing.lock().await;
-            rotate(core, keep, drop).await
+            rotate(core, plan).await
         })
         .await
+    }
+}
+
+/// What becomes of each slot.
+struct Plan<'a> {
+    keep: &'a [(u32, &'a dyn KeyProvider)],
+    drop: &'a [u32],
+    replace: Option<(u32, &'a dyn KeyProvider)>,
+}
+
+impl Plan<'_> {
+    fn check_named_once(&self, body: &KeyringBody) -> Result<(), SealError> {
+        if self.keep.is_empty() && self.replace.is_none() {
+            return Err(SealError::SlotCount);
+        }
+        let stay = self.keep.iter().chain(&self.replace);
+        let mut named: Vec<u32> = stay.map(|(slot, _)| *slot).collect();
+        named.extend_from_slice(self.drop);
+        named.sort_unstable();
+        let mut present: Vec<u32> = body.slots.iter().map(|entry| entry.slot).collect();
+        present.sort_unstable();
+        if named != present {
+            return Err(SealError::Invalid {
+                what: "name every slot of the keyring once, to keep or to drop",
+            });
+        }
+        Ok(())
     }
 }
 
@@ -65,19 +143,17 @@ pub(super) async fn finish_if_alone(core: &Core) -> Result<(), SealError> {
     }
 }
 
-async fn rotate(
-    core: &Core,
-    keep: &[(u32, &dyn KeyProvider)],
-    drop: &[u32],
-) -> Result<(), SealError> {
+/// Gives the number of the slot that took another's place.
+async fn rotate(core: &Core, plan: &Plan<'_>) -> Result<Option<u32>, SealError> {
     // An earlier rotation first: the document has room for one previous root.
     finish(core).await?;
     let (revision, body) = core
         .read::<KeyringBody>(KEYRING)
         .await?
         .ok_or(SealError::NoKeyring)?;
-    check_named_once(&body, keep, drop)?;
-    let left: Vec<bool> = keep.iter().map(|(_, kept)| kept.may_be_lost()).collect();
+    plan.check_named_once(&body)?;
+    let stay = plan.keep.iter().chain(&plan.replace);
+    let left: Vec<bool> = stay.clone().map(|(_, one)| one.may_be_lost()).collect();
     slot::check_left(core.lone, &body.slots, &left)?;
 
     let suite = body.suite;
@@ -88,17 +164,22 @@ async fn rotate(
     })?;
     let number = newest.checked_add(1).ok_or(SealError::TooLarge)?;
     let new = RootKeys::new(secret::random_key()?, number, suite);
-    let mut slots = Vec::with_capacity(keep.len());
+    let mut slots = Vec::with_capacity(left.len());
+    let mut replaced = None;
     let mut next_slot = body.next_slot;
     let mut through = None;
     let came_through = core.with_open(|open| Ok(open.slot()))?;
-    for (number, provider) in keep {
+    for (number, provider) in stay {
         let entry = body
             .slots
             .iter()
             .find(|entry| entry.slot == *number)
             .ok_or(SealError::UnknownSlot)?;
-        prove(core.audit(), &body, entry, *provider).await?;
+        if plan.replace.is_some_and(|(slot, _)| slot == *number) {
+            replaced = Some(next_slot);
+        } else {
+            prove(core.audit(), &body, entry, *provider).await?;
+        }
         let fresh = slot::make(
             core.id,
             next_slot,
@@ -149,7 +230,8 @@ async fn rotate(
     };
     // Wiped meanwhile by `lock`: stays wiped, and the next open finishes.
     core.confirm_root(number);
-    finish(core).await
+    finish(core).await?;
+    Ok(replaced)
 }
 
 /// Steps 2 and 3. Does nothing where no rotation is under way.
@@ -224,25 +306,4 @@ async fn rewrite_account(core: &Core, name: &str) -> Result<(), SealError> {
         }
     }
     Err(SealError::Conflict)
-}
-
-fn check_named_once(
-    body: &KeyringBody,
-    keep: &[(u32, &dyn KeyProvider)],
-    drop: &[u32],
-) -> Result<(), SealError> {
-    if keep.is_empty() {
-        return Err(SealError::SlotCount);
-    }
-    let mut named: Vec<u32> = keep.iter().map(|(slot, _)| *slot).collect();
-    named.extend_from_slice(drop);
-    named.sort_unstable();
-    let mut present: Vec<u32> = body.slots.iter().map(|entry| entry.slot).collect();
-    present.sort_unstable();
-    if named != present {
-        return Err(SealError::Invalid {
-            what: "name every slot of the keyring once, to keep or to drop",
-        });
-    }
-    Ok(())
 }

@@ -1,5 +1,8 @@
 //! Slots: the ways to open a keyring.
 
+use secrecy::ExposeSecret;
+use subtle::ConstantTimeEq;
+
 use super::Keyring;
 use super::core::now;
 use super::derive::{RootKeys, SlotKeys, WrapKind, WrapPlace};
@@ -8,7 +11,7 @@ use super::store::KeyringStore;
 use super::unlock::prove;
 use crate::audit::{AuditEvent, id_text};
 use crate::error::SealError;
-use crate::provider::{KdfCost, KeyProvider, Recipe, SlotContext, cost_of};
+use crate::provider::{KdfCost, KeyProvider, Passphrase, Recipe, SlotContext, cost_of};
 use crate::record::Suite;
 
 /// What a slot is, without its secrets.
@@ -40,7 +43,7 @@ impl SlotEntry {
             kind: self.kind.clone(),
             created: self.created,
             kdf: match self.kind.as_str() {
-                "passphrase" => cost_of(&self.recipe.material),
+                Passphrase::KIND => cost_of(&self.recipe.material),
                 _ => None,
             },
             opened: through == Some(self.slot),
@@ -256,7 +259,7 @@ impl Keyring {
     }
 }
 
-fn position(body: &KeyringBody, slot: u32) -> Result<usize, SealError> {
+pub(super) fn position(body: &KeyringBody, slot: u32) -> Result<usize, SealError> {
     body.slots
         .iter()
         .position(|entry| entry.slot == slot)
@@ -283,7 +286,7 @@ pub(super) fn check_left(
 }
 
 /// As [`check_left`], for a slot that is replaced.
-fn check_replaced(
+pub(super) fn check_replaced(
     allowed: bool,
     body: &KeyringBody,
     at: usize,
@@ -339,7 +342,7 @@ pub(super) fn check_kind(kind: &str) -> Result<(), SealError> {
     Ok(())
 }
 
-/// Asks `provider` for the secret of a new slot.
+/// Asks `provider` for the secret of a new slot, and whether it opens it.
 pub(super) async fn draft(
     keyring_id: [u8; 16],
     slot: u32,
@@ -356,14 +359,24 @@ pub(super) async fn draft(
             what: "the provider gave an all-zero secret",
         });
     }
+    let recipe = Recipe {
+        reference: provider.reference(),
+        material: new.material,
+    };
+    // Credentials that may make secrets may not be allowed to open them. Not so a passphrase, which is only dear.
+    if kind != Passphrase::KIND {
+        let again = provider.unwrap_secret(&context, &recipe).await?;
+        if !bool::from(again.expose_secret().ct_eq(new.secret.expose_secret())) {
+            return Err(SealError::Invalid {
+                what: "the provider did not open the slot that it made; no such slot was made, correct the provider",
+            });
+        }
+    }
     Ok(Draft {
         slot,
         label,
         kind: kind.to_owned(),
-        recipe: Recipe {
-            reference: provider.reference(),
-            material: new.material,
-        },
+        recipe,
         keys: SlotKeys::derive(&new.secret, &context, kind, suite)?,
         may_be_lost: provider.may_be_lost(),
     })

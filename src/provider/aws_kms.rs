@@ -94,52 +94,6 @@ impl AwsKms {
         }
     }
 
-    /// Encrypts a slot's secret anew under the key of `to`, inside KMS (`ReEncrypt`): the secret is not shown, and the slot
-    /// keeps it. With `to` itself it is moved to the newest material of a key that was rotated. The recipe that comes back
-    /// replaces the slot's. `to` is in the same region; the call is made with the credentials of `self`.
-    ///
-    /// # Errors
-    /// As [`KeyProvider::unwrap_secret`], for both keys; [`ProviderErrorKind::BadRequest`] if `to` is in another region,
-    /// and [`ProviderErrorKind::WrongKey`] if `recipe` is of another key.
-    pub async fn rewrap(
-        &self,
-        context: &SlotContext,
-        recipe: &Recipe,
-        to: &Self,
-    ) -> Result<Recipe> {
-        if recipe.reference != self.reference() {
-            return Err(other_key());
-        }
-        if self.address.region() != to.address.region() {
-            return Err(error(
-                ProviderErrorKind::BadRequest,
-                "KMS encrypts anew within one region only; add a slot with the other key instead",
-            ));
-        }
-        let ciphertext = ciphertext(recipe)?;
-        let (from_arn, to_arn) = (self.address.arn().to_owned(), to.address.arn().to_owned());
-        let bound = bound(context);
-        let expected = to_arn.clone();
-        let answer = self
-            .call(|client| async move {
-                let request = client
-                    .re_encrypt()
-                    .ciphertext_blob(ciphertext)
-                    .source_key_id(from_arn)
-                    .set_source_encryption_context(Some(bound.clone()))
-                    .destination_key_id(to_arn)
-                    .set_destination_encryption_context(Some(bound));
-                request.send().await.map_err(classify)
-            })
-            .await?;
-        check_key(answer.key_id(), &expected)?;
-        check_key(answer.source_key_id(), self.address.arn())?;
-        Ok(Recipe {
-            reference: to.reference(),
-            material: material(answer.ciphertext_blob())?,
-        })
-    }
-
     /// One call on the provider's own runtime.
     async fn call<T, F>(&self, call: impl FnOnce(Client) -> F) -> Result<T>
     where
@@ -217,6 +171,39 @@ impl KeyProvider for AwsKms {
         let secret = secret(answer.plaintext.take())?;
         check_key(answer.key_id(), self.address.arn())?;
         Ok(secret)
+    }
+
+    /// By `ReEncrypt`, one call with the credentials of this provider: to the newest material of its own key, or to
+    /// another key of the same region.
+    async fn rewrap(&self, context: &SlotContext, recipe: &Recipe, to: &Fields) -> Result<Fields> {
+        if recipe.reference != self.reference() {
+            return Err(other_key());
+        }
+        let to = Address::of(to)?;
+        if self.address.region() != to.region() {
+            return Err(error(
+                ProviderErrorKind::BadRequest,
+                "KMS encrypts anew within one region only; put a slot of the other key in this one's place instead",
+            ));
+        }
+        let ciphertext = ciphertext(recipe)?;
+        let (from_arn, to_arn) = (self.address.arn().to_owned(), to.arn().to_owned());
+        let bound = bound(context);
+        let answer = self
+            .call(|client| async move {
+                let request = client
+                    .re_encrypt()
+                    .ciphertext_blob(ciphertext)
+                    .source_key_id(from_arn)
+                    .set_source_encryption_context(Some(bound.clone()))
+                    .destination_key_id(to_arn)
+                    .set_destination_encryption_context(Some(bound));
+                request.send().await.map_err(classify)
+            })
+            .await?;
+        check_key(answer.key_id(), to.arn())?;
+        check_key(answer.source_key_id(), self.address.arn())?;
+        material(answer.ciphertext_blob())
     }
 
     /// Asks for the key's state (`DescribeKey`). That says nothing about the right to decrypt.

@@ -167,6 +167,27 @@ pub trait KeyProvider: Send + Sync {
         recipe: &Recipe,
     ) -> Result<SecretBox<[u8; 32]>, ProviderError>;
 
+    /// Has the service encrypt a slot's secret anew, without showing it: under the newest version of this provider's key, where
+    /// `to` is its own [`reference`](Self::reference), or under another key of the same service that `to` names. Gives the
+    /// material to store instead, with `to` as the recipe's reference; the secret stays what it is. `to` comes from the
+    /// caller's own provider, never from a recipe. [`Keyring::rewrap_slot`](crate::Keyring::rewrap_slot) calls it.
+    ///
+    /// # Errors
+    /// [`ProviderErrorKind::BadRequest`] where the service can't do that, as by default, or not with that key;
+    /// otherwise as [`Self::unwrap_secret`].
+    async fn rewrap(
+        &self,
+        context: &SlotContext,
+        recipe: &Recipe,
+        to: &Fields,
+    ) -> Result<Fields, ProviderError> {
+        let _ = (context, recipe, to);
+        Err(ProviderError::new(
+            ProviderErrorKind::BadRequest,
+            "a provider of this kind can't encrypt a secret anew without showing it; give the slot a new secret instead",
+        ))
+    }
+
     /// Checks that the provider could work, at no cost to speak of.
     ///
     /// # Errors
@@ -202,6 +223,15 @@ macro_rules! behind {
                 recipe: &Recipe,
             ) -> Result<SecretBox<[u8; 32]>, ProviderError> {
                 (**self).unwrap_secret(context, recipe).await
+            }
+
+            async fn rewrap(
+                &self,
+                context: &SlotContext,
+                recipe: &Recipe,
+                to: &Fields,
+            ) -> Result<Fields, ProviderError> {
+                (**self).rewrap(context, recipe, to).await
             }
 
             async fn probe(&self) -> Result<Probe, ProviderError> {

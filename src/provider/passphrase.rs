@@ -117,6 +117,9 @@ pub struct Passphrase {
 }
 
 impl Passphrase {
+    /// The kind of its slots.
+    pub(crate) const KIND: &str = "passphrase";
+
     /// A passphrase given as text.
     #[must_use]
     pub fn new(passphrase: impl Into<SecretString>) -> Self {
@@ -176,7 +179,7 @@ impl Passphrase {
 #[cfg_attr(not(target_arch = "wasm32"), async_trait)]
 impl KeyProvider for Passphrase {
     fn kind(&self) -> &str {
-        "passphrase"
+        Self::KIND
     }
 
     async fn generate(&self, _context: &SlotContext) -> Result<NewSlot, ProviderError> {

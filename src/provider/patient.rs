@@ -181,6 +181,10 @@ impl<P: KeyProvider> KeyProvider for Patient<P> {
             .await
     }
 
+    async fn rewrap(&self, context: &SlotContext, recipe: &Recipe, to: &Fields) -> Result<Fields> {
+        self.tried(|| self.inner.rewrap(context, recipe, to)).await
+    }
+
     async fn probe(&self) -> Result<Probe> {
         self.tried(|| self.inner.probe()).await
     }

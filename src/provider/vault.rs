@@ -157,24 +157,6 @@ impl Vault {
         }
     }
 
-    /// Encrypts a slot's secret anew under the newest version of the key, without showing it: the material to store instead.
-    /// Costs one request. Prove that it opens the slot before the old one is given up.
-    ///
-    /// # Errors
-    /// As [`KeyProvider::unwrap_secret`], and [`ProviderErrorKind::WrongKey`] if the recipe names another key.
-    pub async fn rewrap(&self, context: &SlotContext, recipe: &Recipe) -> Result<Fields> {
-        if recipe.reference != self.reference() {
-            return Err(ProviderError::new(
-                ProviderErrorKind::WrongKey,
-                "the slot is of another Transit key than the one of this provider's URI",
-            ));
-        }
-        let ciphertext = stored(recipe)?;
-        let context = derivation(context);
-        self.ask(move |inner, deadline| inner.rewrap(&context, &ciphertext, deadline))
-            .await
-    }
-
     /// Finds out more than [`KeyProvider::probe`]: what the token may do and which versions the key has. Costs three requests.
     ///
     /// # Errors
@@ -234,6 +216,27 @@ impl KeyProvider for Vault {
         let ciphertext = stored(recipe)?;
         let context = derivation(context);
         self.ask(move |inner, deadline| inner.decrypt(Some(&context), &ciphertext, deadline))
+            .await
+    }
+
+    /// Under the newest version of the same key; Transit moves nothing to another one. Costs one request.
+    async fn rewrap(&self, context: &SlotContext, recipe: &Recipe, to: &Fields) -> Result<Fields> {
+        let own = self.reference();
+        if recipe.reference != own {
+            return Err(ProviderError::new(
+                ProviderErrorKind::WrongKey,
+                "the slot is of another Transit key than the one of this provider's URI",
+            ));
+        }
+        if *to != own {
+            return Err(ProviderError::new(
+                ProviderErrorKind::BadRequest,
+                "Transit encrypts anew under the same key only; put a slot of the other key in this one's place instead",
+            ));
+        }
+        let ciphertext = stored(recipe)?;
+        let context = derivation(context);
+        self.ask(move |inner, deadline| inner.rewrap(&context, &ciphertext, deadline))
             .await
     }
 

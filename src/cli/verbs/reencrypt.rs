@@ -108,7 +108,7 @@ impl Reencrypt {
             store::open_with(&self.store, &self.secret, self.i_understand).await?;
         let slots = self
             .slots
-            .resolve(&keyring.slots().await.at(db)?, opening)?;
+            .resolve(&keyring.slots().await.at(db)?, opening, None)?;
         keyring
             .rotate_root(&slots.numbered(), &slots.dropped)
             .await
@@ -131,7 +131,7 @@ impl Reencrypt {
         let (there, opening) = store::open(&self.store, &self.secret).await?;
         let slots = there.slots().await.at(db)?;
         drop(there);
-        let slots = self.slots.resolve(&slots, opening.clone())?;
+        let slots = self.slots.resolve(&slots, opening.clone(), None)?;
         let options = FullOptions::new()
             .keep_old(self.keep_old.clone())
             .keyring(keyring(&self.secret));

@@ -2,8 +2,9 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::KEY;
 use super::errors::error;
-use crate::provider::{ProviderError, ProviderErrorKind};
+use crate::provider::{Fields, ProviderError, ProviderErrorKind};
 
 /// No ARN and no endpoint is longer, in bytes.
 const LONGEST: usize = 512;
@@ -33,6 +34,19 @@ impl Address {
             arn: arn.to_owned(),
             region,
             endpoint,
+        })
+    }
+
+    /// The key that a reference names; it has no endpoint of its own.
+    pub(super) fn of(reference: &Fields) -> Result<Self, ProviderError> {
+        let only = reference.get(KEY).filter(|_| reference.len() == 1);
+        let (arn, region) = only
+            .and_then(|arn| Some((arn, region_of(arn)?)))
+            .ok_or_else(no_arn)?;
+        Ok(Self {
+            arn: arn.clone(),
+            region: region.to_owned(),
+            endpoint: None,
         })
     }
 

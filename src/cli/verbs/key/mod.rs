@@ -1,8 +1,10 @@
 mod add;
 mod list;
+mod migrate;
 mod passwd;
 mod recovery;
 mod remove;
+mod rewrap;
 
 use clap::{Args, Subcommand};
 
@@ -25,6 +27,8 @@ enum KeyVerb {
     Add(add::Add),
     List(list::List),
     Passwd(passwd::Passwd),
+    Migrate(migrate::Migrate),
+    Rewrap(rewrap::Rewrap),
     Remove(remove::Remove),
     Recovery(recovery::Recovery),
 }
@@ -35,6 +39,8 @@ impl Key {
             KeyVerb::Add(verb) => verb.run(output).await,
             KeyVerb::List(verb) => verb.run(output).await,
             KeyVerb::Passwd(verb) => verb.run(output).await,
+            KeyVerb::Migrate(verb) => verb.run(output).await,
+            KeyVerb::Rewrap(verb) => verb.run(output).await,
             KeyVerb::Remove(verb) => verb.run(output).await,
             KeyVerb::Recovery(verb) => verb.run(output).await,
         }
