@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::SealError;
-use crate::keyring::Keyring;
+use crate::keyring::KeyringOptions;
 use crate::keyring::store::SqliteKeyring;
 use crate::lifecycle;
 use crate::provider::KeyProvider;
@@ -34,25 +34,54 @@ const ACCOUNT: &str = "1";
 /// # }).unwrap();
 /// ```
 ///
-/// For several accounts, a keyring in a file of its own, or other options, put the same together from
-/// [`SqliteStore`], [`Keyring`] and [`SealedBackend::open`].
+/// [`open_with`] takes options: a lease, an audit sink, pins. For several accounts, or a keyring in a file of its own, put the same
+/// together from [`SqliteStore`], [`Keyring`](crate::Keyring) and [`SealedBackend::open`].
 ///
 /// Where [`lifecycle::reencrypt`] had to retain old keys because a program had the store open, they are destroyed now, if nobody
 /// has it: that opens every row twice, and takes some seconds for a million rows.
 ///
 /// # Errors
-/// As [`SqliteStore::open`] inside [`SealError::Inner`], as [`Keyring::open_or_create`], and as
+/// As [`SqliteStore::open`] inside [`SealError::Inner`], as [`Keyring::open_or_create`](crate::Keyring::open_or_create), and as
 /// [`SealedBackend::open`].
 pub async fn open(
     path: impl AsRef<Path>,
     provider: &dyn KeyProvider,
+) -> Result<SealedBackend<SqliteStore>, SealError> {
+    open_with(path, provider, KeyringOptions::new()).await
+}
+
+/// As [`open`], with options for the keyring and for how rows are sealed.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("whatsapp.db");
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use sealed_store::{KeyProvider, KeyringOptions, Lease, RawKey};
+///
+/// # let key = RawKey::new(sealed_store::secrecy::SecretBox::new(Box::new([7; 32])));
+/// let provider: Arc<dyn KeyProvider> = Arc::new(key); // a KMS, usually
+/// let lease = Lease::new(Arc::clone(&provider), Duration::from_secs(60));
+/// let backend = sealed_store::open_with(&path, &provider, KeyringOptions::new().lease(lease)).await?;
+/// # let _ = backend;
+/// # Ok::<(), sealed_store::SealError>(())
+/// # }).unwrap();
+/// ```
+///
+/// # Errors
+/// As [`open`], and as [`KeyringOptions::open_or_create`].
+pub async fn open_with(
+    path: impl AsRef<Path>,
+    provider: &dyn KeyProvider,
+    options: KeyringOptions,
 ) -> Result<SealedBackend<SqliteStore>, SealError> {
     // The store first: a file that is something else is refused before anything is written to it.
     let store = SqliteStore::open(path.as_ref())
         .await
         .map_err(SealError::Inner)?;
     let in_file = SqliteKeyring::in_store(path.as_ref(), &store);
-    let keyring = Keyring::open_or_create(in_file, provider).await?;
+    let keyring = options.open_or_create(in_file, provider).await?;
     let account = keyring.account_or_create(ACCOUNT).await?;
     // Where that fails they stay: the store is whole, and the next run of `reencrypt` tells why.
     if let Err(error) = lifecycle::finish(path.as_ref(), &keyring, &account).await {

@@ -428,3 +428,58 @@ async fn a_lease_for_another_provider_is_refused_before_any_is_asked() {
     assert!(!keyring.is_open());
     assert_eq!(provider.calls.load(Ordering::SeqCst), 1);
 }
+
+/// Holds up whoever tells that the lease has ended, until the test lets him go.
+struct Holding {
+    ended: mpsc::UnboundedSender<bool>,
+    go: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl sealed_store::AuditSink for Holding {
+    fn record(&self, event: &AuditEvent) {
+        if let AuditEvent::LeaseEnded { revoked, .. } = event {
+            let _ = self.ended.send(*revoked);
+            let _ = self.go.lock().unwrap().recv();
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_opens_it_at_once_keeps_his_keys_and_his_lease() {
+    let (provider, mut script) = Script::new("one");
+    let shelf = Shelf::backend();
+    let (tell, mut ended) = mpsc::unbounded_channel();
+    let (let_go, go) = std::sync::mpsc::channel();
+    let sink = Holding {
+        ended: tell,
+        go: std::sync::Mutex::new(go),
+    };
+    let keyring = KeyringOptions::new()
+        .lease(lease(&provider).grace(HOUR))
+        .audit(Arc::new(sink))
+        .create(shelf.store(), &provider)
+        .await
+        .unwrap();
+    let account = keyring.create_account("1").await.unwrap();
+    for (kind, revoked) in [
+        (ProviderErrorKind::Denied, true),
+        (ProviderErrorKind::Disabled, true),
+        (ProviderErrorKind::Destroyed, true),
+        (ProviderErrorKind::WrongKey, false),
+    ] {
+        assert_eq!(script.asked().await, 1);
+        script.answer(Answer::Kind(kind));
+        assert_eq!(ended.recv().await, Some(revoked), "{kind:?}");
+        script.answer(Answer::Right);
+        keyring.unlock(&provider).await.unwrap();
+        assert_eq!(script.asked().await, 1);
+        let_go.send(()).unwrap();
+    }
+    // The thread that told is gone when the only ones left are ours, the lease's and its thread's.
+    eventually("it is gone", || Arc::strong_count(&provider) == 3).await;
+    assert_eq!(script.asked().await, 1, "the lease goes on");
+    account
+        .rotate_data_keys(&[sealed_store::Table::Session])
+        .await
+        .expect("the account is open");
+}

@@ -25,7 +25,7 @@ use sealed_store::{
 use secrecy::{ExposeSecret, SecretBox};
 use serde_json::json;
 use support::{Shelf, raw, refused};
-use world::{Cloud, Contexts, alone, aws_file, credentials, provider};
+use world::{Cloud, alone, aws_file, credentials, provider};
 
 use ProviderErrorKind::{
     BadRequest, ContextMismatch, Denied, Destroyed, Disabled, Throttled, Unavailable, WrongKey,
@@ -33,7 +33,7 @@ use ProviderErrorKind::{
 
 /// Keeps the contexts that a keyring gives.
 #[derive(Default)]
-pub struct Catch(Mutex<Vec<SlotContext>>);
+struct Catch(Mutex<Vec<SlotContext>>);
 
 #[async_trait]
 impl KeyProvider for Catch {
@@ -56,6 +56,21 @@ impl KeyProvider for Catch {
 
     async fn probe(&self) -> Result<Probe, ProviderError> {
         Ok(Probe::ready())
+    }
+}
+
+/// A slot's context can't be made outside the library, so it is caught where a keyring gives one.
+struct Contexts;
+
+impl Contexts {
+    /// Those of slot 1 and slot 2 of a new keyring.
+    async fn pair() -> (SlotContext, SlotContext) {
+        let shelf = Shelf::backend();
+        let catch = Catch::default();
+        let keyring = shelf.create(&catch).await.unwrap();
+        keyring.add_slot("second", &catch).await.unwrap();
+        let caught = catch.0.lock().unwrap();
+        (caught[0], caught[1])
     }
 }
 

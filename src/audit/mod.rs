@@ -69,7 +69,7 @@ pub enum AuditEvent {
         /// The slot.
         slot: u32,
     },
-    /// The lease closes the keyring: access was taken away, or the grace is over. Every key is wiped.
+    /// The lease closed the keyring: access was taken away, or the grace is over. Every key is wiped.
     LeaseEnded {
         /// The keyring.
         keyring: String,
@@ -79,6 +79,9 @@ pub enum AuditEvent {
         provider: String,
         /// Why, in the error's own words.
         reason: String,
+        /// Whether the provider said so by its owner's will ([`ProviderErrorKind::is_revoked`](crate::ProviderErrorKind::is_revoked)):
+        /// then another slot is no way around it. Not where it can't be reached, or failed otherwise.
+        revoked: bool,
     },
     /// A slot was added.
     SlotAdded {

@@ -132,27 +132,38 @@ impl Core {
     }
 
     pub(super) fn wipe(&self, idle: bool) {
-        let keys = self.open_mut().take();
-        self.wiped(keys, idle);
+        self.wipe_if(|_| true, None, idle);
     }
 
     /// Wipes every key if the keyring has not been closed and opened since: why, goes before that into the audit.
     pub(super) fn wipe_opening(&self, opening: u64, why: &AuditEvent) {
-        let keys = self.open_mut().take_if(|open| open.opening == opening);
-        if keys.is_some() {
-            self.audit.record(why);
-            self.wiped(keys, false);
-        }
+        let is_meant =
+            |open: &Option<Open>| open.as_ref().is_some_and(|open| open.opening == opening);
+        self.wipe_if(is_meant, Some(why), false);
     }
 
-    fn wiped(&self, keys: Option<Open>, idle: bool) {
-        let was_open = keys.is_some();
-        drop(keys);
+    fn wipe_if(
+        &self,
+        is_meant: impl FnOnce(&Option<Open>) -> bool,
+        why: Option<&AuditEvent>,
+        idle: bool,
+    ) {
+        // All under one guard: the keys and the lease of whoever opens it again at once are not ended by this.
+        let mut open = self.open_mut();
+        if !is_meant(&open) {
+            return;
+        }
+        let was_open = open.take().is_some();
         self.lease.stop();
-        for account in self.live_accounts() {
+        let accounts = self.live_accounts();
+        for account in &accounts {
             account.wipe();
         }
+        drop(open);
         if was_open {
+            if let Some(why) = why {
+                self.audit.record(why);
+            }
             self.audit.record(&AuditEvent::KeysWiped {
                 keyring: id_text(&self.id),
                 idle,

@@ -104,7 +104,7 @@ impl Lease {
         let entry = &question.entry;
         if entry.kind != self.provider.kind() || entry.recipe.reference != self.provider.reference()
         {
-            return Answer::Ended("the slot that opened is another provider's now".to_owned());
+            return Answer::ended("the slot that opened is another provider's now");
         }
         let call = AssertUnwindSafe(|| {
             let unwrap = self
@@ -113,7 +113,7 @@ impl Lease {
             pollster::block_on(unless(cancelled, within(self.call, unwrap)))
         });
         let secret = match catch_unwind(call) {
-            Err(_) => return Answer::Ended("the provider panicked".to_owned()),
+            Err(_) => return Answer::ended("the provider panicked"),
             Ok(None) => return Answer::Cancelled,
             Ok(Some(None)) => {
                 return Answer::Unreachable("the provider did not answer in time".to_owned());
@@ -122,10 +122,11 @@ impl Lease {
             Ok(Some(Some(Err(error)))) => {
                 let tolerated =
                     error.is_retryable() || error.kind() == ProviderErrorKind::NeedsInteraction;
+                let revoked = error.kind().is_revoked();
                 let reason = audit::reason(&error.into());
                 return match tolerated {
                     true => Answer::Unreachable(reason),
-                    false => Answer::Ended(reason),
+                    false => Answer::Ended { reason, revoked },
                 };
             }
         };
@@ -134,8 +135,8 @@ impl Lease {
             Ok(keys) if !secret::is_zero(&secret) && keys.commits_to(&entry.commitment) => {
                 Answer::Good
             }
-            Ok(_) => Answer::Ended(SealError::WrongKey.to_string()),
-            Err(error) => Answer::Ended(error.to_string()),
+            Ok(_) => Answer::ended(SealError::WrongKey),
+            Err(error) => Answer::ended(error),
         }
     }
 }
@@ -165,8 +166,18 @@ struct Question {
 enum Answer {
     Good,
     Unreachable(String),
-    Ended(String),
+    Ended { reason: String, revoked: bool },
     Cancelled,
+}
+
+impl Answer {
+    /// The lease is over for another reason than the owner's will.
+    fn ended(reason: impl ToString) -> Self {
+        Self::Ended {
+            reason: reason.to_string(),
+            revoked: false,
+        }
+    }
 }
 
 /// The lease of a keyring, and the thread that watches it while the keyring is open.
@@ -347,10 +358,7 @@ impl Watch {
             asked = Moment::now();
             let (slot, answer) = match self.next() {
                 Next::Over => return,
-                Next::SlotGone => (
-                    0,
-                    Answer::Ended("the slot that opened was removed".to_owned()),
-                ),
+                Next::SlotGone => (0, Answer::ended("the slot that opened was removed")),
                 Next::Ask(question) => (
                     question.entry.slot,
                     self.lease.ask(&question, &mut self.cancelled),
@@ -389,12 +397,18 @@ impl Watch {
                     asked = Moment::now();
                     wait = (self.lease.every / 4).min(left);
                 }
-                Answer::Unreachable(reason) | Answer::Ended(reason) => {
+                answer => {
+                    let (reason, revoked) = match answer {
+                        Answer::Ended { reason, revoked } => (reason, revoked),
+                        Answer::Unreachable(reason) => (reason, false),
+                        Answer::Good | Answer::Cancelled => return,
+                    };
                     let ended = AuditEvent::LeaseEnded {
                         keyring,
                         slot,
                         provider,
                         reason,
+                        revoked,
                     };
                     core.wipe_opening(self.opening, &ended);
                     return;

@@ -1,11 +1,12 @@
 //! moto and LocalStack, asked as an administrator, and processes with credentials of their own.
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::io::Write;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 
-use sealed_store::{AwsKms, SlotContext};
+use sealed_store::AwsKms;
 use serde_json::{Value, json};
 
 use crate::front::{Front, message};
@@ -175,19 +176,4 @@ impl Cloud {
 
 pub fn provider(arn: &str, endpoint: &str) -> AwsKms {
     AwsKms::from_uri(&format!("awskms:{arn}?endpoint={endpoint}")).unwrap()
-}
-
-/// A slot's context can't be made outside the library, so it is caught where a keyring gives one.
-pub struct Contexts;
-
-impl Contexts {
-    /// Those of slot 1 and slot 2 of a new keyring.
-    pub async fn pair() -> (SlotContext, SlotContext) {
-        let shelf = crate::support::Shelf::backend();
-        let catch = crate::Catch::default();
-        let keyring = shelf.create(&catch).await.unwrap();
-        keyring.add_slot("second", &catch).await.unwrap();
-        let caught = catch.0.lock().unwrap();
-        (caught[0], caught[1])
-    }
 }
