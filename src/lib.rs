@@ -87,7 +87,7 @@ mod wipe;
 
 pub use audit::{AuditEvent, AuditSink, JsonLinesSink, TracingSink};
 #[cfg(feature = "sqlite")]
-pub use embedded::open;
+pub use embedded::{open, open_with};
 pub use error::{Fault, Opaque, SealError};
 #[cfg(feature = "sqlite")]
 pub use keyring::store::SqliteKeyring;
