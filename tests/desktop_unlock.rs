@@ -683,3 +683,69 @@ fn once_it_has_locked_itself_no_key_is_in_its_memory() {
         app.quits();
     });
 }
+
+/// A scanner for what was typed.
+fn scanner_of(typed: &str) -> Scanner {
+    let mut needles = Needles::default();
+    needles.add_all(&BTreeMap::new(), &[Secret::Passphrase(typed.into())]);
+    Scanner::new(needles.masked())
+}
+
+/// Nor of what it was chosen and rated by, for as long as the app runs on.
+#[test]
+fn nothing_of_a_chosen_passphrase_stays_in_memory() {
+    let desk = Desk::new();
+    let mut app = desk.start_without_bus(&[]);
+    let [secret, other] = [SECRET, OTHER].map(scanner_of);
+    app.answers("New passphrase: ", SECRET);
+    app.sees("The same again: ");
+    // The control: the app has it now.
+    assert!(!found(&secret, &desk).is_empty());
+    app.0.send_line(SECRET).unwrap();
+    app.answers("Make one now? [y/n] ", "y");
+    let code = scanner_of(&{
+        let code = app.code();
+        app.sees("last four characters: ");
+        app.0.send_line(&code[code.len() - 4..]).unwrap();
+        code
+    });
+    app.does("passwd");
+    app.answers("Present passphrase: ", SECRET);
+    app.chooses(OTHER);
+    app.sees("The passphrase is changed.");
+    app.sees("> ");
+    for scanner in [secret, other, code] {
+        let found = found(&scanner, &desk);
+        assert!(found.is_empty(), "{found:?}");
+    }
+    app.0.send_line("quit").unwrap();
+    assert_eq!(app.ends().1, 0);
+}
+
+/// Whatever stands there when it does.
+#[test]
+fn it_locks_itself_at_a_question_too() {
+    let desk = Desk::new();
+    let mut app = desk.start_without_bus(&["--lock-after", "1s"]);
+    app.chooses(SECRET);
+    app.sees("It has locked itself");
+    // Before the question came, on a slow machine.
+    let either = app.0.exp_regex(r"(now\? \[y/n\] |> )").unwrap().1;
+    if either != "> " {
+        app.0.send_line("y").unwrap();
+        let code = app.code();
+        app.answers("last four characters: ", &code[code.len() - 4..]);
+        app.sees("It is locked by now; nothing was changed.");
+        app.sees("> ");
+    }
+    assert_eq!(desk.kinds(), ["passphrase"]);
+    app.0.send_line("idle 1h").unwrap();
+    app.unlocks(SECRET);
+    app.sees("It locks itself after that time");
+    app.does("recovery");
+    let code = app.code();
+    app.answers("last four characters: ", &code[code.len() - 4..]);
+    app.sees("counts from now on");
+    app.quits();
+    assert_eq!(desk.kinds(), ["passphrase", "recovery"]);
+}

@@ -67,7 +67,7 @@ pub fn duration(text: &str) -> Option<Duration> {
 pub struct App {
     folder: PathBuf,
     db: PathBuf,
-    pub lock_after: Duration,
+    lock_after: Duration,
     pub settings: Arc<Settings>,
     pub keychain: Keychain,
 }
@@ -133,7 +133,10 @@ impl App {
         if let Some(id) = self.settings.get().keyring {
             options = options.pin_id(id);
         }
-        sealed_store::open_with(&self.db, provider, options).await
+        let store = sealed_store::open_with(&self.db, provider, options).await?;
+        // From the first moment on: a question that nobody answers may stand there for days.
+        store.account().keyring().auto_lock(Some(self.lock_after))?;
+        Ok(store)
     }
 
     /// Fails unless `provider` opens the store, and through this slot.
@@ -160,8 +163,9 @@ struct Watch(Arc<Settings>);
 impl AuditSink for Watch {
     /// Called on the library's own thread, after the keys were wiped: so the person is told while the app waits at its prompt.
     ///
-    /// With a client running, this is where it is told to disconnect: what it saves from here on fails, and a client whose saves
-    /// fail ten times stops saving for good. It is built anew after unlocking.
+    /// A client that runs is to be disconnected *before* that, or it loses what it saves from here on, and stops saving for good
+    /// after ten failures: let a timer of your own, a little shorter than `auto_lock` and restarted with each `touch`, disconnect
+    /// it and call `Keyring::lock`; `auto_lock` is for the day on which that timer hangs. After unlocking, build it anew.
     fn record(&self, event: &AuditEvent) {
         if let AuditEvent::KeysWiped { idle: true, .. } = event {
             let mut text =

@@ -1,4 +1,6 @@
 //! The app's own work. What the real client learns and keeps goes through the same traits: none of it knows that it is sealed.
+//!
+//! What was read is the app's: the library wipes its keys, not what it has handed out, and pieces of that stay in freed memory.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -5,13 +5,13 @@ use sealed_store::secrecy::{ExposeSecret, SecretString};
 use sealed_store::{KeyProvider, Passphrase, RecoveryCode};
 
 use super::app::{App, Store};
-use super::slots;
 use super::terminal::{self, say};
+use super::{rating, slots};
 
 pub async fn make(app: &App) -> Result<Store> {
     say("This is the first run. A passphrase protects what this app keeps here.");
     let passphrase = Passphrase::new(new_passphrase()?);
-    // Nothing was made before this line, and after it the passphrase opens the store, whatever happens next.
+    // Nothing was made before this line. After it the passphrase opens the store, whatever happens next.
     app.make(&passphrase).await?;
     Ok(app.open(&passphrase).await?)
 }
@@ -24,7 +24,7 @@ pub fn new_passphrase() -> Result<SecretString> {
             say("An empty passphrase protects nothing.");
             continue;
         }
-        let advice = terminal::advice(first.expose_secret());
+        let advice = rating::advice(first.expose_secret());
         if let Some(advice) = &advice {
             say(advice);
         }

@@ -14,6 +14,7 @@
 //! | `app.rs` | the folder, how the store is opened, and what is told when it locks itself |
 //! | `settings.rs` | what the person has chosen: nothing secret |
 //! | `terminal.rs` | questions and answers: the part that a window replaces |
+//! | `rating.rs` | what a new passphrase is worth |
 //! | `contacts.rs` | the app's own work, through the client's `Backend` traits |
 
 use std::fmt;
@@ -24,6 +25,7 @@ use anyhow::Result;
 mod app;
 mod contacts;
 mod first_run;
+mod rating;
 mod session;
 mod settings;
 mod slots;
@@ -56,7 +58,11 @@ impl std::error::Error for End {}
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Err(error) = run().await else {
+    let result = match rating::is_asked() {
+        true => rating::answer(),
+        false => run().await,
+    };
+    let Err(error) = result else {
         return ExitCode::SUCCESS;
     };
     eprintln!("{}", terminal::explain(&error));
@@ -83,7 +89,7 @@ async fn run() -> Result<()> {
     app.remember_keyring(&store)?;
     contacts::prepare(&store).await?;
     // Also of a first run that was cut short: what was answered is not asked again, and what was not is.
-    first_run::offers(&app, &store).await?;
+    session::unless_it_locks(first_run::offers(&app, &store).await)?;
     session::run(&app, &store).await?;
     // Keys first: closing the file may take a while.
     store.account().keyring().lock();

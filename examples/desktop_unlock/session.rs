@@ -16,7 +16,6 @@ quit            close it              idle 30s|5m|1h     when it locks itself
 
 pub async fn run(app: &App, store: &Store) -> Result<()> {
     let keyring = store.account().keyring();
-    keyring.auto_lock(Some(app.lock_after))?;
     say("`help` shows what there is to do.");
     while let Some(line) = terminal::command("> ")? {
         // The client's own reads and writes don't count as use: only a person does.
@@ -27,27 +26,29 @@ pub async fn run(app: &App, store: &Store) -> Result<()> {
             ["help"] => say(HELP),
             ["quit"] => break,
             ["lock"] => lock(app, store)?,
-            _ => {
-                if !keyring.is_open() {
-                    unlocking::again(app, store).await?;
-                }
-                match act(app, store, &words).await {
-                    Ok(()) => {}
-                    Err(error) if error.is::<End>() => return Err(error),
-                    // While a question stood there.
-                    Err(error) if is_not_open(&error) => {
-                        say("It locked itself meanwhile; nothing was changed.")
-                    }
-                    Err(error) => say(&terminal::explain(&error)),
-                }
-                keyring.touch();
-            }
+            _ => unless_it_locks(act(app, store, &words).await)?,
         }
+        keyring.touch();
+    }
+    Ok(())
+}
+
+/// Goes on where the store has locked itself while a question stood there, and where something was refused that leaves the app
+/// as it was; not where it came to its end.
+pub fn unless_it_locks(result: Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.is::<End>() => return Err(error),
+        Err(error) if is_not_open(&error) => say("It is locked by now; nothing was changed."),
+        Err(error) => say(&terminal::explain(&error)),
+        Ok(()) => {}
     }
     Ok(())
 }
 
 async fn act(app: &App, store: &Store, words: &[&str]) -> Result<()> {
+    if !store.account().keyring().is_open() {
+        unlocking::again(app, store).await?;
+    }
     match words {
         ["add", phone, lid] => contacts::add(store, phone, lid).await,
         ["list"] => contacts::list(store).await,

@@ -1,7 +1,8 @@
 //! What the person has chosen, in a small file. Nothing in it is secret, and nothing opens by it: whoever alters it can make the
 //! app ask more, or offer again what was declined.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -48,10 +49,17 @@ impl Settings {
     pub fn change(&self, change: impl FnOnce(&mut Chosen)) -> Result<()> {
         let mut chosen = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut chosen);
-        // Whole or not at all.
-        let new = self.path.with_extension("new");
-        fs::write(&new, serde_json::to_vec_pretty(&*chosen)?)
-            .and_then(|()| fs::rename(&new, &self.path))
+        let text = serde_json::to_vec_pretty(&*chosen)?;
+        self.write(&text)
             .with_context(|| format!("{} can't be written", self.path.display()))
+    }
+
+    /// Whole or not at all, also where the power fails.
+    fn write(&self, text: &[u8]) -> std::io::Result<()> {
+        let new = self.path.with_extension("new");
+        let mut file = File::create(&new)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        fs::rename(&new, &self.path)
     }
 }

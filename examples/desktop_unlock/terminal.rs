@@ -1,4 +1,5 @@
-//! Questions and answers. A window does this its own way; what it must keep: secrets in buffers that are wiped and never grow.
+//! Questions and answers, on Unix. A window does this its own way; what it must keep: secrets in buffers that are wiped and never
+//! grow.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
@@ -11,7 +12,6 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use sealed_store::Opaque;
 use sealed_store::secrecy::SecretString;
 use zeroize::Zeroizing;
-use zxcvbn::{Score, zxcvbn};
 
 /// A terminal's own limit for a line.
 const LONGEST: usize = 4096;
@@ -112,25 +112,6 @@ pub fn secret(question: &str) -> Result<SecretString> {
     };
     let text = std::str::from_utf8(line).context("that is not UTF-8")?;
     Ok(SecretString::new(Box::from(text)))
-}
-
-/// What is to be said of a passphrase that is soon guessed.
-///
-/// The search leaves pieces of it in freed memory. That is once, when it is chosen; restart the app after that if it matters.
-pub fn advice(passphrase: &str) -> Option<String> {
-    let rated = zxcvbn(passphrase, &["sealed-store", "whatsapp"]);
-    if rated.score() >= Score::Three {
-        return None;
-    }
-    let mut text = format!(
-        "It is weak: about 10^{:.0} guesses find it.",
-        rated.guesses_log10()
-    );
-    if let Some(warning) = rated.feedback().and_then(|feedback| feedback.warning()) {
-        text.push_str(&format!(" {warning}"));
-    }
-    text.push_str(" Five or more random words are good.");
-    Some(text)
 }
 
 /// As text, and for a telephone's camera.

@@ -138,7 +138,7 @@ fn is_keychain_lost(error: SealError) -> Result<bool> {
     Ok(is_lost)
 }
 
-/// The slot of an entry that is gone opens nothing any more, here or elsewhere.
+/// The slot of an entry that is gone opens nothing any more: this folder belongs to one desktop.
 async fn renew_keychain(app: &App, store: &Store) -> Result<()> {
     if terminal::yes("Put a new entry into the keychain? [y/n]")? {
         return first_run::use_keychain(app, store).await;
