@@ -50,32 +50,44 @@ pub async fn open(
     open_with(path, provider, KeyringOptions::new()).await
 }
 
-/// As [`open`], with options for the keyring and for how rows are sealed.
+/// As [`open`], with options: where audit events go, which keyring it must be, a lease.
+///
+/// A keyring that is pinned must be there: where there is no file, none is made, whatever opens.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("whatsapp.db");
-/// use std::sync::Arc;
-/// use std::time::Duration;
-/// use sealed_store::{KeyProvider, KeyringOptions, Lease, RawKey};
+/// use sealed_store::{KdfCost, KeyringOptions, Passphrase, SealError};
 ///
-/// # let key = RawKey::new(sealed_store::secrecy::SecretBox::new(Box::new([7; 32])));
-/// let provider: Arc<dyn KeyProvider> = Arc::new(key); // a KMS, usually
-/// let lease = Lease::new(Arc::clone(&provider), Duration::from_secs(60));
-/// let backend = sealed_store::open_with(&path, &provider, KeyringOptions::new().lease(lease)).await?;
-/// # let _ = backend;
-/// # Ok::<(), sealed_store::SealError>(())
+/// # let secret = String::from("correct horse battery staple");
+/// let passphrase = Passphrase::new(secret);
+/// # let passphrase = passphrase.cost(KdfCost::FLOOR);
+/// let backend = sealed_store::open(&path, &passphrase).await?;
+/// let id = backend.account().keyring().id(); // kept somewhere
+/// # drop(backend);
+///
+/// let pinned = KeyringOptions::new().pin_id(id);
+/// let backend = sealed_store::open_with(&path, &passphrase, pinned.clone()).await?;
+/// # drop(backend);
+///
+/// let moved = folder.path().join("elsewhere.db");
+/// let error = sealed_store::open_with(&moved, &passphrase, pinned).await.err();
+/// assert!(matches!(error, Some(SealError::NoKeyring)) && !moved.exists());
+/// # Ok::<(), SealError>(())
 /// # }).unwrap();
 /// ```
 ///
 /// # Errors
-/// As [`open`], and as [`KeyringOptions::open_or_create`].
+/// As [`open`], and as [`KeyringOptions::open_or_create`], [`KeyringOptions::pin_id`] and [`KeyringOptions::pin_revision`].
 pub async fn open_with(
     path: impl AsRef<Path>,
     provider: &dyn KeyProvider,
     options: KeyringOptions,
 ) -> Result<SealedBackend<SqliteStore>, SealError> {
+    if options.is_pinned() && !path.as_ref().exists() {
+        return Err(SealError::NoKeyring);
+    }
     // The store first: a file that is something else is refused before anything is written to it.
     let store = SqliteStore::open(path.as_ref())
         .await

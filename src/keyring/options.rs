@@ -87,6 +87,11 @@ impl KeyringOptions {
         self
     }
 
+    /// Whether a certain keyring is meant: it must be there then.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.id.is_some() || !self.pins.is_empty()
+    }
+
     /// Allows slots that may be lost, in a keychain or a TPM ([`KeyProvider::may_be_lost`]), to be the only ones of the keyring:
     /// when it is made, and when others are removed, replaced or dropped. Losing them then loses every row. Default: refused with
     /// [`SealError::LoneSlot`].
@@ -168,7 +173,7 @@ impl KeyringOptions {
         let store: Arc<dyn KeyringStore> = Arc::new(store);
         match self.clone().open_in(Arc::clone(&store), provider).await {
             // A pinned keyring must exist: making another would hide that it is gone.
-            Err(SealError::NoKeyring) if self.id.is_none() && self.pins.is_empty() => {}
+            Err(SealError::NoKeyring) if !self.is_pinned() => {}
             other => return note_missing(&*self.audit, provider, other),
         }
         match self.clone().create_in(Arc::clone(&store), provider).await {

@@ -13,9 +13,14 @@ pub const PASSWORD: &str = "the login's password";
 /// What a bus allows, and that it starts nothing by itself.
 pub const OPEN: &str = "<allow own=\"*\"/><allow send_destination=\"*\" eavesdrop=\"true\"/><allow eavesdrop=\"true\"/>";
 
+/// Whether this is the test again, in its session.
+pub fn is_inside() -> bool {
+    std::env::var_os(INSIDE).is_some()
+}
+
 /// Runs `body` in a session of its own, whose bus has this policy. `test` is the name of the test that calls.
 pub fn with_policy<F: Future<Output = ()>>(test: &str, policy: &str, body: impl FnOnce() -> F) {
-    if std::env::var_os(INSIDE).is_some() {
+    if is_inside() {
         return run(body());
     }
     let folder = tempfile::tempdir().unwrap();
@@ -41,7 +46,7 @@ pub fn session<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
 
 /// Runs `body` where there is no bus.
 pub fn without_bus<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
-    if std::env::var_os(INSIDE).is_some() {
+    if is_inside() {
         return run(body());
     }
     let folder = tempfile::tempdir().unwrap();

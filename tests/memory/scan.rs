@@ -1,4 +1,4 @@
-//! A search of this process's own memory.
+//! A search of a process's memory: this one's own, or another's.
 //!
 //! The searcher must not be what it finds: it knows its needles masked only, masks what it reads before
 //! it looks at it, and passes over the buffer that it reads into.
@@ -63,14 +63,23 @@ impl Scanner {
         }
     }
 
-    /// Searches all private memory that can be written: heap, stacks of all threads, statics.
+    /// Searches all private memory of this process that can be written: heap, stacks of all threads, statics.
     pub fn scan(&self) -> Scan {
-        let memory = File::open("/proc/self/mem").expect("our own memory");
-        let pagemap = File::open("/proc/self/pagemap").expect("our own page map");
+        self.scan_of("self")
+    }
+
+    /// As [`Scanner::scan`], of a process by its id: one that waits, and that this one may trace.
+    pub fn scan_of(&self, process: &str) -> Scan {
+        let of = |name: &str| format!("/proc/{process}/{name}");
+        let memory = File::open(of("mem")).expect("its memory");
+        let pagemap = File::open(of("pagemap")).expect("its page map");
         // Wiped: when it has passed over the needles themselves, masking made them clear.
         let mut buffer = Zeroizing::new(vec![0u8; PIECE + CHUNK]);
-        let own = buffer.as_ptr().addr()..buffer.as_ptr().addr() + buffer.len();
-        let (mappings, stacks) = mappings();
+        let own = match process {
+            "self" => buffer.as_ptr().addr()..buffer.as_ptr().addr() + buffer.len(),
+            _ => 0..0,
+        };
+        let (mappings, stacks) = mappings(process);
         let mut scan = Scan {
             hits: Hits::new(),
             bytes: 0,
@@ -148,9 +157,9 @@ fn resident(pagemap: &File, start: usize, len: usize) -> bool {
 }
 
 /// The mappings to search, and how many of them are stacks of a thread.
-fn mappings() -> (Vec<Mapping>, usize) {
-    let stacks = stack_pointers();
-    let maps = fs::read_to_string("/proc/self/maps").expect("our own mappings");
+fn mappings(process: &str) -> (Vec<Mapping>, usize) {
+    let stacks = stack_pointers(process);
+    let maps = fs::read_to_string(format!("/proc/{process}/maps")).expect("its mappings");
     let mut found = 0;
     let mappings = maps
         .lines()
@@ -177,10 +186,10 @@ fn mappings() -> (Vec<Mapping>, usize) {
 }
 
 /// The stack pointer and name of every thread.
-fn stack_pointers() -> Vec<(usize, String)> {
+fn stack_pointers(process: &str) -> Vec<(usize, String)> {
     let here = 0u8;
     let mut pointers = Vec::new();
-    for task in fs::read_dir("/proc/self/task").expect("our own threads") {
+    for task in fs::read_dir(format!("/proc/{process}/task")).expect("its threads") {
         let path = task.expect("a thread").path();
         let read = |name: &str| fs::read_to_string(path.join(name)).unwrap_or_default();
         let name = read("comm").trim().to_owned();
