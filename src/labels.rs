@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! recovery secret = Expand(Extract(no salt, recovery code[16]), RECOVERY, 32)
+//! TPM auth value  = Expand(Extract(no salt, PIN), TPM2_PIN ‖ keyring id[16] ‖ slot id u32, 32)
 //! combined secret = Expand(Extract(no salt, first secret[32] ‖ second secret[32]),
 //!                          COMBINED ‖ keyring id[16] ‖ slot id u32 ‖ frame(first kind) ‖ frame(second kind), 32)
 //! slot key        = Expand(slot secret, SLOT ‖ keyring id[16] ‖ slot id u32 ‖ frame(provider kind), 32)
@@ -50,3 +51,6 @@ pub(crate) const WRAP_AD: &[u8] = b"sealed-store v1 wrapped key";
 /// Associated data of a slot secret that a PKCS#11 token encrypts.
 #[cfg(feature = "pkcs11")]
 pub(crate) const PKCS11_AD: &[u8] = b"sealed-store v1 pkcs11 slot secret";
+/// PIN to the authorisation value of what a TPM sealed.
+#[cfg(feature = "tpm2")]
+pub(crate) const TPM2_PIN: &[u8] = b"sealed-store v1 tpm2 pin";

@@ -42,6 +42,7 @@
 //! * `cli`: the program `sealed-store`.
 //! * `keychain`: `Keychain`, a slot in the desktop's keychain.
 //! * `shares`: `SharesProvider`, a secret in shares of which so many are needed.
+//! * `tpm2`: `Tpm2`, a slot that only this machine's TPM opens; needs tpm2-tss, a C library, to build and to run.
 //! * `vault`: `Vault`, a slot by Vault's or OpenBao's Transit engine.
 //! * `pkcs11`: `Pkcs11`, a slot by a key in a PKCS#11 token.
 //! * `testing`: the contract suite for authors of stores, and a store that fails on purpose.
@@ -112,6 +113,8 @@ pub use provider::{
 pub use provider::{Pkcs11, Pkcs11Wrap};
 #[cfg(feature = "shares")]
 pub use provider::{Share, ShareError, SharesProvider};
+#[cfg(feature = "tpm2")]
+pub use provider::Tpm2;
 #[cfg(feature = "vault")]
 pub use provider::{Vault, VaultAppRole, VaultReport};
 pub use record::{Padding, Suite, Table};
