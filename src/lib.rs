@@ -104,6 +104,8 @@ pub use options::{OnCorrupt, SealOptions};
 pub use provider::AwsKms;
 #[cfg(feature = "keychain")]
 pub use provider::Keychain;
+#[cfg(feature = "tpm2")]
+pub use provider::Tpm2;
 pub use provider::{
     Combined, DEFAULT_KDF_CEILING, Fields, KdfCost, KeyProvider, NewSlot, Passphrase, Patience,
     Patient, Probe, ProviderCredentials, ProviderError, ProviderErrorKind, RawKey, Recipe,
@@ -113,8 +115,6 @@ pub use provider::{
 pub use provider::{Pkcs11, Pkcs11Wrap};
 #[cfg(feature = "shares")]
 pub use provider::{Share, ShareError, SharesProvider};
-#[cfg(feature = "tpm2")]
-pub use provider::Tpm2;
 #[cfg(feature = "vault")]
 pub use provider::{Vault, VaultAppRole, VaultReport};
 pub use record::{Padding, Suite, Table};

@@ -144,10 +144,9 @@ impl Chip {
             let session = self.session(SessionType::Hmac, Hidden::Asked)?;
             let secret = SensitiveData::try_from(secret.expose_secret().as_slice())?;
             let primary = self.primary;
-            self.context
-                .execute_with_session(Some(session), |context| {
-                    context.create(primary, public, Some(auth), Some(secret), None, None)
-                })
+            self.context.execute_with_session(Some(session), |context| {
+                context.create(primary, public, Some(auth), Some(secret), None, None)
+            })
         })();
         let sealed = sealed.map_err(|error| mapped(Step::Seal, error))?;
         Ok((sealed.out_private, sealed.out_public))
@@ -209,7 +208,10 @@ fn check_device(way: &Way) -> Result<()> {
 /// Why a device could not be opened, which the TSS does not say.
 fn diagnosed(way: &Way) -> Option<crate::ProviderError> {
     let Way::Device(path) = way else { return None };
-    let opened = std::fs::OpenOptions::new().read(true).write(true).open(path);
+    let opened = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path);
     match opened {
         Err(cause) if cause.kind() == std::io::ErrorKind::PermissionDenied => {
             Some(error::no_rights(cause))

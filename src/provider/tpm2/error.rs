@@ -154,7 +154,8 @@ const DAMAGED: (ProviderErrorKind, &str) = (
     Corrupt,
     "the TPM does not take what the slot stored: it is damaged; restore the keyring from a backup or open it through another slot",
 );
-const UNFIT: &str = "the TPM lacks what is used here: P-256, AES-128-CFB and SHA-256; use another provider";
+const UNFIT: &str =
+    "the TPM lacks what is used here: P-256, AES-128-CFB and SHA-256; use another provider";
 const REFUSED: &str =
     "the TPM refused the request as it is; check its settings and firmware, or use another slot";
 
@@ -226,8 +227,21 @@ mod tests {
     #[test]
     fn no_advice_repeats_itself() {
         let mut all = vec![
-            GONE, NO_TCTI, ALTERED, LOCKOUT, WRONG_PIN, OWNER_PASSWORD, SWITCHED_OFF, OTHER_SLOT,
-            SLOW, FULL, NOT_WORKING, RESET, DAMAGED.1, UNFIT, REFUSED,
+            GONE,
+            NO_TCTI,
+            ALTERED,
+            LOCKOUT,
+            WRONG_PIN,
+            OWNER_PASSWORD,
+            SWITCHED_OFF,
+            OTHER_SLOT,
+            SLOW,
+            FULL,
+            NOT_WORKING,
+            RESET,
+            DAMAGED.1,
+            UNFIT,
+            REFUSED,
         ];
         all.sort_unstable();
         all.dedup();

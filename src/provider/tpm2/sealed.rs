@@ -123,17 +123,16 @@ fn auth(pin: Option<&SecretString>, slot: &SlotContext) -> Result<Auth> {
     };
     let mut value = Zeroizing::new([0; 32]);
     wipe::after(|| {
-        let info = [
-            labels::TPM2_PIN,
-            &slot.keyring_id,
-            &slot.slot.to_le_bytes(),
-        ];
+        let info = [labels::TPM2_PIN, &slot.keyring_id, &slot.slot.to_le_bytes()];
         // 32 bytes are a valid length, so this does not fail.
         let _ = Hkdf::<Sha256>::new(None, pin.expose_secret().as_bytes())
             .expand_multi_info(&info, &mut *value);
     });
     // A TPM leaves zeros at the end out (Part 1, 19.6.4.3), and not every version of the library does.
-    let len = value.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+    let len = value
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |at| at + 1);
     let value = value.get(..len).unwrap_or_default();
     Auth::try_from(value).map_err(|error| mapped(Step::Seal, error))
 }

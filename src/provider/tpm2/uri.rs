@@ -116,9 +116,9 @@ impl Way {
     /// As the TSS takes it.
     pub(super) fn tcti(&self) -> tss_esapi::Result<TctiNameConf> {
         Ok(match self {
-            Self::Device(path) => TctiNameConf::Device(DeviceConfig::from_str(
-                path.to_str().unwrap_or_default(),
-            )?),
+            Self::Device(path) => {
+                TctiNameConf::Device(DeviceConfig::from_str(path.to_str().unwrap_or_default())?)
+            }
             Self::Swtpm(host, port) => TctiNameConf::Swtpm(NetworkTPMConfig::from_str(&format!(
                 "host={host},port={port}"
             ))?),

@@ -17,7 +17,9 @@ fn a_uri_names_the_device_and_the_pins_file() {
         Way::Device("/dev/tpmrm1".into())
     );
     for host in ["127.0.0.1", "::1"] {
-        let uri = read(&format!("tpm2:?pin-file=/p&tcti=swtpm:host={host},port=2321"));
+        let uri = read(&format!(
+            "tpm2:?pin-file=/p&tcti=swtpm:host={host},port=2321"
+        ));
         assert_eq!(uri.way, Way::Swtpm(host.parse().unwrap(), 2321));
         assert_eq!(uri.pin_file, Some("/p".into()));
     }
