@@ -31,7 +31,7 @@ use sealed_store::{
 };
 use secrecy::ExposeSecret;
 use support::{Shelf, raw, refused};
-use swtpm::{CREATE, FLUSH, Swtpm, UNSEAL, commands};
+use swtpm::{CREATE, FLUSH, START_SESSION, Swtpm, UNSEAL, commands};
 
 const PIN: &str = "canary-pin-4321";
 
@@ -134,7 +134,24 @@ impl Watched {
 }
 
 fn count(asked: &[u8], code: u32) -> usize {
-    commands(asked).iter().filter(|one| **one == code).count()
+    commands(asked)
+        .iter()
+        .filter(|(one, _)| *one == code)
+        .count()
+}
+
+fn codes(asked: &[u8]) -> Vec<u32> {
+    commands(asked).iter().map(|(code, _)| *code).collect()
+}
+
+/// Each session's key is agreed on with a key in the TPM, not made of what anybody can hear.
+fn check_sessions(asked: &[u8]) {
+    for (_, command) in commands(asked)
+        .iter()
+        .filter(|(code, _)| *code == START_SESSION)
+    {
+        assert_eq!(command[10], 0x80, "the key of a session is in the TPM");
+    }
 }
 
 fn holds(bytes: &[u8], part: &[u8]) -> bool {
@@ -664,6 +681,8 @@ fn an_unlock_is_one_unseal_and_shows_nothing_on_the_wire() {
         let secret = *new.secret.expose_secret();
         let (asked, answered) = watched.seen();
         assert_eq!(count(&asked, CREATE), 1);
+        assert_eq!(count(&asked, START_SESSION), 2);
+        check_sessions(&asked);
         assert_eq!(
             count(&asked, UNSEAL),
             1,
@@ -675,12 +694,14 @@ fn an_unlock_is_one_unseal_and_shows_nothing_on_the_wire() {
         assert_eq!(open(&provider, &home, &recipe), Ok(secret));
         let (asked, answered) = watched.seen();
         assert_eq!(count(&asked, UNSEAL), 1);
+        assert_eq!(count(&asked, START_SESSION), 1);
+        check_sessions(&asked);
         // The key, the slot's object and the session, each flushed.
-        assert_eq!(count(&asked, FLUSH), 3, "{:x?}", commands(&asked));
+        assert_eq!(count(&asked, FLUSH), 3, "{:x?}", codes(&asked));
         for bytes in [&asked, &answered] {
             assert!(!holds(bytes, &secret) && !holds(bytes, PIN.as_bytes()));
         }
-        println!("an unlock: {:x?}", commands(&asked));
+        println!("an unlock: {:x?}", codes(&asked));
 
         wait(provider.probe()).unwrap();
         assert_eq!(count(&watched.seen().0, UNSEAL), 0);

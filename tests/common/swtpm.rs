@@ -144,20 +144,22 @@ fn run(state: &Path, flags: &str) -> (Service, u16) {
     }
 }
 
-/// The command codes of what was asked over one or more connections.
-pub fn commands(asked: &[u8]) -> Vec<u32> {
+/// The commands of what was asked over one or more connections: each with its code, and all of it.
+pub fn commands(asked: &[u8]) -> Vec<(u32, &[u8])> {
     let mut rest = asked;
-    let mut codes = Vec::new();
-    while let Some((header, _)) = rest.split_first_chunk::<10>() {
-        let [_, _, size @ .., _, _, _, _] = header;
-        let [.., a, b, c, d] = *header;
-        codes.push(u32::from_be_bytes([a, b, c, d]));
-        let size = u32::from_be_bytes(*size) as usize;
-        rest = rest.get(size..).unwrap_or_default();
+    let mut found = Vec::new();
+    while let Some(&[_, _, a, b, c, d, code @ ..]) = rest.first_chunk::<10>() {
+        let size = u32::from_be_bytes([a, b, c, d]) as usize;
+        let Some((command, others)) = rest.split_at_checked(size) else {
+            break;
+        };
+        found.push((u32::from_be_bytes(code), command));
+        rest = others;
     }
-    codes
+    found
 }
 
 pub const UNSEAL: u32 = 0x15e;
 pub const CREATE: u32 = 0x153;
 pub const FLUSH: u32 = 0x165;
+pub const START_SESSION: u32 = 0x176;
