@@ -1,7 +1,8 @@
 //! Every derivation and associated-data label of the format, on one page.
 //!
 //! All keys below the root come from HKDF-SHA-256 (RFC 5869), expand step only, because every input
-//! key is uniform and long enough; only a recovery code, which is 16 bytes, and two secrets that become one are extracted first. In notation, with `‖` for concatenation and integers little endian:
+//! key is uniform and long enough; only a recovery code, which is 16 bytes, two secrets that become one, and the PIN of a
+//! TPM's slot, which makes no key but what the TPM is shown, are extracted first. In notation, with `‖` for concatenation and integers little endian:
 //!
 //! ```text
 //! recovery secret = Expand(Extract(no salt, recovery code[16]), RECOVERY, 32)

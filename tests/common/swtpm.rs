@@ -69,6 +69,11 @@ impl Swtpm {
         self.service.stop();
     }
 
+    /// Takes away where it keeps its state: it goes into failure mode when it next writes there.
+    pub fn lose_state(&self) {
+        std::fs::remove_dir_all(self.state.path()).unwrap();
+    }
+
     /// Stands still, or goes on.
     pub fn signal(&self, name: &str) {
         let id = self.service.id().to_string();
@@ -93,7 +98,7 @@ impl Swtpm {
         let done = Command::new(name)
             .args(arguments)
             .env("TPM2TOOLS_TCTI", tcti)
-            .current_dir(self.state.path())
+            .current_dir(self.service.folder.path())
             .output()
             .unwrap_or_else(|error| panic!("{name}: {error}; run scripts/services"));
         let text = [done.stdout, done.stderr].concat();
