@@ -807,17 +807,6 @@ fn a_tpm_that_hangs_holds_nobody_up_and_comes_back() {
     let home = context(1);
     let (new, recipe) = slot(&at(&tpm), &home);
     let expected = Ok(*new.secret.expose_secret());
-    let threads = || {
-        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-        let name = |task: std::io::Result<std::fs::DirEntry>| {
-            std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default()
-        };
-        // Other tests of this process have theirs.
-        tasks
-            .map(name)
-            .filter(|name| name.starts_with("sealed-store-t"))
-            .count()
-    };
     tpm.signal("STOP");
     let patience = Patience::new().call(Duration::from_millis(300)).tries(2);
     for _ in 0..3 {
@@ -834,7 +823,9 @@ fn a_tpm_that_hangs_holds_nobody_up_and_comes_back() {
     }
     let alone = at(&tpm).timeout(Duration::from_millis(300));
     assert_eq!(open(&alone, &home, &recipe), Err(Kind::Unavailable));
-    println!("{} threads wait for a TPM", threads());
+    let recipe_text = serde_json::to_string(&recipe).unwrap();
+    let said = child::Child::run("waiter", &[&tpm.uri(), &recipe_text]).finish();
+    assert_eq!(said, ["1"], "threads that wait for the TPM");
     tpm.signal("CONT");
     assert_eq!(open(&at(&tpm), &home, &recipe), expected);
     assert_eq!(tpm.held(), "");
@@ -868,6 +859,29 @@ fn many_threads_and_dropped_futures_do_not_disturb_each_other() {
     // What was dropped has run to its end once it is our turn.
     wait(shared.probe()).unwrap();
     assert_eq!(tpm.held(), "");
+}
+
+/// In another process: asks a TPM that hangs again and again, and counts the threads that this keeps.
+#[test]
+fn waiter() {
+    let Some(job) = child::job() else { return };
+    let provider = || {
+        let provider = Tpm2::from_uri(&job[0]).unwrap();
+        provider.timeout(Duration::from_millis(200))
+    };
+    let recipe: Recipe = serde_json::from_str(&job[1]).unwrap();
+    for _ in 0..4 {
+        let found = open(&provider(), &context(1), &recipe);
+        assert_eq!(found, Err(Kind::Unavailable));
+        assert_eq!(kind(wait(provider().probe())), Kind::Unavailable);
+    }
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    // The system cuts names at 15 characters.
+    let waits = |task: &std::io::Result<std::fs::DirEntry>| {
+        let name = std::fs::read_to_string(task.as_ref().unwrap().path().join("comm"));
+        name.is_ok_and(|name| name.starts_with("sealed-store-tp"))
+    };
+    child::say(&tasks.filter(waits).count().to_string());
 }
 
 /// In another process: opens a slot again and again.

@@ -219,32 +219,3 @@ pub(super) fn no_pin_set() -> ProviderError {
 pub(super) fn in_lockout() -> ProviderError {
     ProviderError::new(Denied, LOCKOUT)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_advice_repeats_itself() {
-        let mut all = vec![
-            GONE,
-            NO_TCTI,
-            ALTERED,
-            LOCKOUT,
-            WRONG_PIN,
-            OWNER_PASSWORD,
-            SWITCHED_OFF,
-            OTHER_SLOT,
-            SLOW,
-            FULL,
-            NOT_WORKING,
-            RESET,
-            DAMAGED.1,
-            UNFIT,
-            REFUSED,
-        ];
-        all.sort_unstable();
-        all.dedup();
-        assert_eq!(all.len(), 15);
-    }
-}
