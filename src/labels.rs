@@ -1,10 +1,12 @@
 //! Every derivation and associated-data label of the format, on one page.
 //!
 //! All keys below the root come from HKDF-SHA-256 (RFC 5869), expand step only, because every input
-//! key is uniform and long enough; only a recovery code, which is 16 bytes, and two secrets that become one are extracted first. In notation, with `‖` for concatenation and integers little endian:
+//! key is uniform and long enough; only a recovery code, which is 16 bytes, two secrets that become one, and the PIN of a
+//! TPM's slot, which makes no key but what the TPM is shown, are extracted first. In notation, with `‖` for concatenation and integers little endian:
 //!
 //! ```text
 //! recovery secret = Expand(Extract(no salt, recovery code[16]), RECOVERY, 32)
+//! TPM auth value  = Expand(Extract(no salt, PIN), TPM2_PIN ‖ keyring id[16] ‖ slot id u32, 32)
 //! combined secret = Expand(Extract(no salt, first secret[32] ‖ second secret[32]),
 //!                          COMBINED ‖ keyring id[16] ‖ slot id u32 ‖ frame(first kind) ‖ frame(second kind), 32)
 //! slot key        = Expand(slot secret, SLOT ‖ keyring id[16] ‖ slot id u32 ‖ frame(provider kind), 32)
@@ -50,3 +52,6 @@ pub(crate) const WRAP_AD: &[u8] = b"sealed-store v1 wrapped key";
 /// Associated data of a slot secret that a PKCS#11 token encrypts.
 #[cfg(feature = "pkcs11")]
 pub(crate) const PKCS11_AD: &[u8] = b"sealed-store v1 pkcs11 slot secret";
+/// PIN to the authorisation value of what a TPM sealed.
+#[cfg(feature = "tpm2")]
+pub(crate) const TPM2_PIN: &[u8] = b"sealed-store v1 tpm2 pin";

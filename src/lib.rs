@@ -42,6 +42,7 @@
 //! * `cli`: the program `sealed-store`.
 //! * `keychain`: `Keychain`, a slot in the desktop's keychain.
 //! * `shares`: `SharesProvider`, a secret in shares of which so many are needed.
+//! * `tpm2`: `Tpm2`, a slot that only this machine's TPM opens; needs tpm2-tss, a C library, to build and to run.
 //! * `vault`: `Vault`, a slot by Vault's or OpenBao's Transit engine.
 //! * `pkcs11`: `Pkcs11`, a slot by a key in a PKCS#11 token.
 //! * `testing`: the contract suite for authors of stores, and a store that fails on purpose.
@@ -103,6 +104,8 @@ pub use options::{OnCorrupt, SealOptions};
 pub use provider::AwsKms;
 #[cfg(feature = "keychain")]
 pub use provider::Keychain;
+#[cfg(feature = "tpm2")]
+pub use provider::Tpm2;
 pub use provider::{
     Combined, DEFAULT_KDF_CEILING, Fields, KdfCost, KeyProvider, NewSlot, Passphrase, Patience,
     Patient, Probe, ProviderCredentials, ProviderError, ProviderErrorKind, RawKey, Recipe,

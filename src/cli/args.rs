@@ -68,7 +68,7 @@ pub struct SecretArgs {
     /// Opens with a recovery code from an open file descriptor
     #[arg(long, value_name = "N", group = "secret")]
     pub recovery_code_fd: Option<u32>,
-    /// Opens with a provider: awskms:…, keychain:…, pkcs11:… or vault:…, never with a secret in it
+    /// Opens with a provider: awskms:…, keychain:…, pkcs11:…, tpm2: or vault:…, never with a secret in it
     #[arg(long, value_name = "URI", group = "secret")]
     pub provider: Option<String>,
     /// Reads the provider's PIN from a file, mode 0600; one newline at its end is left out
@@ -100,7 +100,7 @@ pub struct FirstArgs {
     /// Uses a raw key: a file of 32 random bytes or 64 hexadecimal digits, mode 0600
     #[arg(long, value_name = "FILE", group = "first")]
     pub key_file: Option<PathBuf>,
-    /// Uses a provider: awskms:…, keychain:…, pkcs11:… or vault:…, never with a secret in it
+    /// Uses a provider: awskms:…, keychain:…, pkcs11:…, tpm2: or vault:…, never with a secret in it
     #[arg(long, value_name = "URI", group = "first")]
     pub provider: Option<String>,
     /// Reads the provider's PIN from a file, mode 0600; one newline at its end is left out
@@ -109,7 +109,7 @@ pub struct FirstArgs {
     /// Stretches the passphrase for about so many milliseconds, measured here
     #[arg(long, value_name = "MS")]
     pub kdf_ms: Option<u32>,
-    /// Lets slots that may be lost (a keychain's) be the only ones: the store is lost with them
+    /// Lets slots that may be lost (a keychain's, a TPM's) be the only ones: the store is lost with them
     #[arg(long)]
     pub i_understand: bool,
 }
@@ -132,7 +132,7 @@ pub struct NewArgs {
     /// Uses a raw key: a file of 32 random bytes or 64 hexadecimal digits, mode 0600
     #[arg(long, value_name = "FILE", group = "new")]
     pub new_key_file: Option<PathBuf>,
-    /// Uses a provider: awskms:…, keychain:…, pkcs11:… or vault:…, never with a secret in it
+    /// Uses a provider: awskms:…, keychain:…, pkcs11:…, tpm2: or vault:…, never with a secret in it
     #[arg(long, value_name = "URI", group = "new")]
     pub new_provider: Option<String>,
     /// Reads the new provider's PIN from a file, mode 0600; one newline at its end is left out

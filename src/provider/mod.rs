@@ -13,12 +13,16 @@ mod combined;
 mod keychain;
 mod passphrase;
 mod patient;
+#[cfg(any(feature = "pkcs11", feature = "tpm2"))]
+mod pin;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
 mod raw_key;
 mod recovery;
 #[cfg(feature = "shares")]
 mod shares;
+#[cfg(feature = "tpm2")]
+mod tpm2;
 mod typed;
 mod uri;
 #[cfg(feature = "vault")]
@@ -46,6 +50,8 @@ pub use raw_key::RawKey;
 pub use recovery::{RecoveryCode, RecoveryCodeError};
 #[cfg(feature = "shares")]
 pub use shares::{Share, ShareError, SharesProvider};
+#[cfg(feature = "tpm2")]
+pub use tpm2::Tpm2;
 pub use uri::{ProviderCredentials, provider_from_uri};
 #[cfg(feature = "vault")]
 pub use vault::{Vault, VaultAppRole, VaultReport};

@@ -18,16 +18,12 @@ use self::key::Opened;
 use self::module::{Module, held};
 use self::uri::Uri;
 pub use self::wrap::Pkcs11Wrap;
-use super::raw_key::read_private;
 use super::{
-    Fields, KeyProvider, NewSlot, Probe, ProviderError, ProviderErrorKind, Recipe, SlotContext,
+    Fields, KeyProvider, NewSlot, Probe, ProviderError, ProviderErrorKind, Recipe, SlotContext, pin,
 };
 use crate::thread::off_thread;
 
 type Result<T> = std::result::Result<T, ProviderError>;
-
-/// The longest PIN, in bytes; what a token takes is often shorter.
-const LONGEST_PIN: usize = 255;
 
 /// Opens a slot with an AES-256 key in a PKCS#11 token (an HSM, a smart card, SoftHSM), which never leaves it.
 ///
@@ -133,27 +129,7 @@ impl Pkcs11 {
 impl Config {
     /// The PIN, if one is configured.
     fn read_pin(&self) -> Result<Option<Arc<SecretString>>> {
-        let odd = || {
-            ProviderError::new(
-                ProviderErrorKind::BadRequest,
-                "a token's PIN is 1 to 255 bytes of UTF-8; the given one is not",
-            )
-        };
-        let pin = match (&self.pin, &self.uri.pin_source) {
-            (Some(pin), _) => Arc::clone(pin),
-            (None, None) => return Ok(None),
-            (None, Some(path)) => {
-                // Two bytes more for a line end, one more tells a longer file.
-                let content = read_private(path, 255 + 3)?;
-                let text = std::str::from_utf8(&content).map_err(|_| odd())?;
-                let line = text.strip_suffix('\n').unwrap_or(text);
-                Arc::new(SecretString::from(line.strip_suffix('\r').unwrap_or(line)))
-            }
-        };
-        if pin.expose_secret().is_empty() || pin.expose_secret().len() > LONGEST_PIN {
-            return Err(odd());
-        }
-        Ok(Some(pin))
+        pin::read(self.pin.as_ref(), self.uri.pin_source.as_deref())
     }
 
     fn check_not_refused(&self, pin: &SecretString) -> Result<()> {

@@ -28,7 +28,7 @@ impl ProviderCredentials {
         Self::default()
     }
 
-    /// The PIN of a token (`pkcs11:`).
+    /// The PIN of a token (`pkcs11:`), or of a slot in the TPM (`tpm2:`).
     pub fn pin(mut self, pin: impl Into<SecretString>) -> Self {
         self.pin = Some(pin.into());
         self
@@ -112,6 +112,7 @@ schemes! {
     "awskms" "aws-kms" AwsKms [];
     "keychain" "keychain" Keychain [];
     "pkcs11" "pkcs11" Pkcs11 [pin];
+    "tpm2" "tpm2" Tpm2 [pin];
     "vault" "vault" Vault [token];
 }
 
@@ -122,6 +123,7 @@ schemes! {
 /// | `awskms:arn:aws:kms:REGION:ACCOUNT:key/ID` | AWS KMS | `aws-kms` |
 /// | `keychain:SERVICE` | the desktop's keychain | `keychain` |
 /// | `pkcs11:token=…;object=…?module-path=…` (RFC 7512) | a PKCS#11 token | `pkcs11` |
+/// | `tpm2:`, `tpm2:?tcti=…&pin-file=…` | this machine's TPM 2.0 | `tpm2` |
 /// | `vault:https://HOST/MOUNT/keys/NAME` | Vault's or OpenBao's Transit engine | `vault` |
 ///
 /// What a URI may hold besides is said at the provider's own `from_uri`. Schemes are in lower case.

@@ -88,7 +88,11 @@ pub struct Proxy {
 
 impl Proxy {
     pub fn to(service: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), service)
+    }
+
+    /// As [`Proxy::to`], where a service wants a certain port.
+    pub fn on(listener: TcpListener, service: SocketAddr) -> Self {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let ended = Arc::new(AtomicBool::new(false));

@@ -9,7 +9,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::cli::secret;
 
-/// Looks at what else can open a store: a KMS, a token, a keychain
+/// Looks at what else can open a store: a KMS, a token, a keychain, a TPM
 #[derive(Args)]
 pub struct Provider {
     #[command(subcommand)]
@@ -35,7 +35,7 @@ impl Provider {
 /// what a slot needs (a keychain keeps an entry of that).
 #[derive(Args)]
 pub struct Probe {
-    /// The provider: awskms:…, keychain:…, pkcs11:… or vault:…
+    /// The provider: awskms:…, keychain:…, pkcs11:…, tpm2: or vault:…
     #[arg(value_name = "URI")]
     uri: String,
     /// Reads the PIN of a token from a file, mode 0600; one newline at its end is left out

@@ -37,7 +37,7 @@ pub struct Reencrypt {
     keep_old: Option<PathBuf>,
     #[command(flatten)]
     slots: SlotsArgs,
-    /// Lets slots that may be lost (a keychain's) be the only ones: the store is lost with them
+    /// Lets slots that may be lost (a keychain's, a TPM's) be the only ones: the store is lost with them
     #[arg(long, requires = "root")]
     i_understand: bool,
     #[command(flatten)]
