@@ -109,7 +109,7 @@ pub use provider::Tpm2;
 pub use provider::{
     Combined, DEFAULT_KDF_CEILING, Fields, KdfCost, KeyProvider, NewSlot, Passphrase, Patience,
     Patient, Probe, ProviderCredentials, ProviderError, ProviderErrorKind, RawKey, Recipe,
-    RecoveryCode, RecoveryCodeError, SlotContext, calibrate, provider_from_uri,
+    RecoveryCode, RecoveryCodeError, Rights, SlotContext, calibrate, provider_from_uri,
 };
 #[cfg(feature = "pkcs11")]
 pub use provider::{Pkcs11, Pkcs11Wrap};

@@ -252,7 +252,7 @@ fn older(loses: bool, revives: bool) -> &'static str {
 fn of_seal(error: &SealError) -> LifecycleErrorKind {
     use LifecycleErrorKind as Kind;
     match error {
-        SealError::WrongKey => Kind::WrongKey,
+        SealError::WrongKey | SealError::ForeignRecipe => Kind::WrongKey,
         SealError::Unsealed { .. } | SealError::NoKeyring | SealError::KeyringExists => {
             Kind::WrongState
         }

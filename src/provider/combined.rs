@@ -7,7 +7,8 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::{
-    Fields, KeyProvider, NewSlot, Probe, ProviderError, ProviderErrorKind, Recipe, SlotContext,
+    Fields, KeyProvider, NewSlot, Probe, ProviderError, ProviderErrorKind, Recipe, Rights,
+    SlotContext,
 };
 use crate::labels;
 use crate::record::frame::put_frame;
@@ -186,6 +187,9 @@ impl<A: KeyProvider, B: KeyProvider> KeyProvider for Combined<A, B> {
         Ok(Probe {
             ready: first.ready && second.ready,
             round_trip: times.into_iter().flatten().reduce(|one, two| one + two),
+            // Of two keys.
+            rights: Rights::default(),
+            key_version: None,
         })
     }
 }

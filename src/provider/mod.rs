@@ -114,6 +114,21 @@ pub struct Probe {
     pub ready: bool,
     /// How long the check took, where it went to a service.
     pub round_trip: Option<Duration>,
+    /// What these credentials may do, as far as the service tells without its being done.
+    pub rights: Rights,
+    /// The key's newest version, where the service counts them and tells.
+    pub key_version: Option<u32>,
+}
+
+/// What credentials may do with a key; `None` is unknown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// Open slots.
+    pub open: Option<bool>,
+    /// Make slots.
+    pub make: Option<bool>,
+    /// Have a slot's secret encrypted anew ([`KeyProvider::rewrap`]).
+    pub rewrap: Option<bool>,
 }
 
 impl Probe {
@@ -123,6 +138,8 @@ impl Probe {
         Self {
             ready: true,
             round_trip: None,
+            rights: Rights::default(),
+            key_version: None,
         }
     }
 
@@ -130,6 +147,20 @@ impl Probe {
     #[must_use]
     pub fn after(mut self, round_trip: Duration) -> Self {
         self.round_trip = Some(round_trip);
+        self
+    }
+
+    /// Adds what the credentials may do.
+    #[must_use]
+    pub fn rights(mut self, rights: Rights) -> Self {
+        self.rights = rights;
+        self
+    }
+
+    /// Adds the key's newest version.
+    #[must_use]
+    pub fn key_version(mut self, version: Option<u32>) -> Self {
+        self.key_version = version;
         self
     }
 }

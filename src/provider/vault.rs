@@ -21,7 +21,8 @@ use uri::Place;
 use wire::Client;
 
 use super::{
-    Fields, KeyProvider, NewSlot, Probe, ProviderError, ProviderErrorKind, Recipe, SlotContext,
+    Fields, KeyProvider, NewSlot, Probe, ProviderError, ProviderErrorKind, Recipe, Rights,
+    SlotContext,
 };
 use crate::thread::off_thread;
 
@@ -242,7 +243,16 @@ impl KeyProvider for Vault {
 
     async fn probe(&self) -> Result<Probe> {
         let report = self.inspect().await?;
-        Ok(Probe::ready().after(report.round_trip))
+        // It was asked to decrypt, and did not refuse.
+        let rights = Rights {
+            open: Some(true),
+            make: report.may_generate,
+            rewrap: report.may_rewrap,
+        };
+        Ok(Probe::ready()
+            .after(report.round_trip)
+            .rights(rights)
+            .key_version(report.latest_version))
     }
 }
 

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use sealed_store::{ProviderError, ProviderErrorKind, Recipe, SealError, SlotContext};
+use sealed_store::{ProviderError, ProviderErrorKind, Recipe, Rights, SealError, SlotContext};
 use serde_json::json;
 
 use crate::cli::failure::Failure;
@@ -52,6 +52,8 @@ struct Found {
     probe: Option<Duration>,
     generate: Option<Duration>,
     unwrap: Option<Duration>,
+    rights: Rights,
+    key_version: Option<u32>,
     error: Option<ProviderError>,
 }
 
@@ -88,17 +90,6 @@ impl Found {
         }
     }
 
-    /// What these credentials may do.
-    fn rights(&self) -> &'static str {
-        match self.kind() {
-            Some(ProviderErrorKind::Denied) => "denied",
-            None if self.unwrap.is_some() => "make_and_open",
-            _ if self.generate.is_some() => "make",
-            None => "not_refused",
-            _ => "unknown",
-        }
-    }
-
     /// What became of the key.
     fn key(&self) -> &'static str {
         match self.kind() {
@@ -115,12 +106,22 @@ fn milliseconds(time: Option<Duration>) -> Option<f64> {
     time.map(|time| (time.as_secs_f64() * 10_000.0).round() / 10.0)
 }
 
+fn said(is: Option<bool>) -> &'static str {
+    match is {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "unknown",
+    }
+}
+
 impl Probe {
     async fn run(self, output: &Output) -> Result<(), Failure> {
         let provider = secret::by_uri(&self.uri, self.pin_file.as_deref())?;
         let mut found = Found::default();
         if let Some((probe, took)) = found.step(provider.probe()).await {
             found.probe = Some(probe.round_trip.unwrap_or(took));
+            found.rights = probe.rights;
+            found.key_version = probe.key_version;
             if !probe.ready {
                 found.error = Some(ProviderError::new(
                     ProviderErrorKind::NeedsInteraction,
@@ -144,21 +145,41 @@ impl Probe {
                 found.unwrap = found.step(unwrap).await.map(|(_, took)| took);
             }
         }
+        // What was done, may be done.
+        if found.generate.is_some() {
+            found.rights.make = Some(true);
+        }
+        if found.unwrap.is_some() {
+            found.rights.open = Some(true);
+        }
+        if let Some(ProviderErrorKind::Denied) = found.kind() {
+            match (found.probe, found.generate) {
+                (None, _) => found.rights.open = Some(false),
+                (_, None) => found.rights.make = Some(false),
+                _ => found.rights.open = Some(false),
+            }
+        }
         let times = [
             ("probe", found.probe),
             ("make", found.generate),
             ("open", found.unwrap),
         ];
         let mut text = format!(
-            "kind       {}\nreachable  {}\nrights     {}\nkey        {}\n",
+            "kind       {}\nreachable  {}\nrights     open {}, make {}, rewrap {}\nkey        {}{}\n",
             provider.kind(),
             match found.reachable() {
                 Some(true) => "yes",
                 Some(false) => "no",
                 None => "not asked",
             },
-            found.rights(),
+            said(found.rights.open),
+            said(found.rights.make),
+            said(found.rights.rewrap),
             found.key(),
+            found
+                .key_version
+                .map(|version| format!(", version {version}"))
+                .unwrap_or_default(),
         );
         for (name, time) in times {
             if let Some(time) = milliseconds(time) {
@@ -170,8 +191,11 @@ impl Probe {
             json!({
                 "kind": provider.kind(),
                 "reachable": found.reachable(),
-                "rights": found.rights(),
+                "may_open": found.rights.open,
+                "may_make": found.rights.make,
+                "may_rewrap": found.rights.rewrap,
                 "key": found.key(),
+                "key_version": found.key_version,
                 "probe_ms": milliseconds(found.probe),
                 "make_ms": milliseconds(found.generate),
                 "open_ms": milliseconds(found.unwrap),
