@@ -132,7 +132,11 @@ impl Child {
     /// Waits for its end: whether it was a success, and what it said last.
     pub fn ended(mut self) -> (bool, Vec<String>) {
         let rest = std::iter::from_fn(|| self.next()).collect();
-        (self.process.wait().expect("it ends").success(), rest)
+        let status = self.process.wait().expect("it ends");
+        if !status.success() {
+            eprintln!("the child ended with {status}");
+        }
+        (status.success(), rest)
     }
 
     /// Waits for its end, which must be a success, and gives what it said last.
