@@ -397,7 +397,11 @@ fn what_is_secret_is_not_echoed_and_the_echo_comes_back() {
     ));
     let mut app = App(spawn_command(shell, Some(120_000)).unwrap());
     app.unlocks(OTHER);
-    app.sees("Passphrase (forgotten: Enter): ");
+    let shown = app.sees("Passphrase (forgotten: Enter): ");
+    assert!(
+        shown.contains("That is not it.") && !shown.contains(OTHER),
+        "{shown}"
+    );
     app.0.send_control('c').unwrap();
     let (said, _) = app.ends();
     assert!(

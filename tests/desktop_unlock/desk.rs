@@ -14,8 +14,9 @@ use tempfile::TempDir;
 /// Far longer than anything takes, in milliseconds.
 const PATIENCE: Option<u64> = Some(120_000);
 
-pub const SECRET: &str = "tungsten-otter-vault-93 quietly";
-pub const OTHER: &str = "marble kiwi lantern 41 outside";
+/// Long enough, as the other, for pieces of it to be found in freed memory, which loses its first 16 bytes.
+pub const SECRET: &str = "tungsten-otter-vault-93 quietly under seven slow copper bridges";
+pub const OTHER: &str = "marble kiwi lantern 41 outside while nine green ferries wait";
 
 /// The example, built from its sources as they are: `cargo test --test` alone builds none.
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
