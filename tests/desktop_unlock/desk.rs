@@ -45,10 +45,7 @@ static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
         // What this package's own test is told; build scripts that look at it would be run anew, and all that stands on them.
         for (name, _) in std::env::vars_os() {
             let is_ours = |prefix: &&str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
-            if ["CARGO_PKG_", "CARGO_MANIFEST_"]
-                .iter()
-                .any(|prefix| is_ours(&prefix))
-            {
+            if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(is_ours) {
                 cargo.env_remove(&name);
             }
         }
@@ -255,13 +252,13 @@ impl App {
     }
 
     #[track_caller]
-    pub fn is_interrupted(mut self) {
+    pub fn interrupt(mut self) {
         self.0.send_control('c').unwrap();
         let (shown, code) = self.ends();
         assert_eq!(code, 130, "{shown}");
     }
 
-    pub fn is_killed(mut self) {
+    pub fn kill(mut self) {
         self.0
             .process_mut()
             .signal(rexpect::process::Signal::SIGKILL)
