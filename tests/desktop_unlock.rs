@@ -212,7 +212,7 @@ fn a_recovery_code_leads_to_a_new_passphrase() {
     app.unlocks("");
     app.answers("Recovery code (none: Enter): ", &code);
     app.sees("New passphrase: ");
-    app.is_killed();
+    app.kill();
     assert!(desk.opens_with(OTHER));
 
     // A code of another store fits nothing.
@@ -287,8 +287,8 @@ fn a_first_run_that_is_cut_short_anywhere_is_gone_on_with() {
             way(&mut app);
             app.sees(question);
             match is_killed {
-                true => app.is_killed(),
-                false => app.is_interrupted(),
+                true => app.kill(),
+                false => app.interrupt(),
             }
             let mut app = desk.start_without_bus(&[]);
             match is_made {
@@ -397,7 +397,11 @@ fn what_is_secret_is_not_echoed_and_the_echo_comes_back() {
     ));
     let mut app = App(spawn_command(shell, Some(120_000)).unwrap());
     app.unlocks(OTHER);
-    app.sees("Passphrase (forgotten: Enter): ");
+    let shown = app.sees("Passphrase (forgotten: Enter): ");
+    assert!(
+        shown.contains("That is not it.") && !shown.contains(OTHER),
+        "{shown}"
+    );
     app.0.send_control('c').unwrap();
     let (said, _) = app.ends();
     assert!(
@@ -571,7 +575,7 @@ fn what_was_locked_is_opened_by_the_passphrase_alone() {
         app.sees("Locked: its keys are gone from memory.");
         app.does("list");
         app.sees("Passphrase (forgotten: Enter): ");
-        app.is_killed();
+        app.kill();
 
         let mut app = desk.start(&[]);
         app.sees("the keychain does not open it");

@@ -14,8 +14,9 @@ use tempfile::TempDir;
 /// Far longer than anything takes, in milliseconds.
 const PATIENCE: Option<u64> = Some(120_000);
 
-pub const SECRET: &str = "tungsten-otter-vault-93 quietly";
-pub const OTHER: &str = "marble kiwi lantern 41 outside";
+/// Long enough, as the other, for pieces of it to be found in freed memory, which loses its first 16 bytes.
+pub const SECRET: &str = "tungsten-otter-vault-93 quietly under seven slow copper bridges";
+pub const OTHER: &str = "marble kiwi lantern 41 outside while nine green ferries wait";
 
 /// The example, built from its sources as they are: `cargo test --test` alone builds none.
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -44,10 +45,7 @@ static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
         // What this package's own test is told; build scripts that look at it would be run anew, and all that stands on them.
         for (name, _) in std::env::vars_os() {
             let is_ours = |prefix: &&str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
-            if ["CARGO_PKG_", "CARGO_MANIFEST_"]
-                .iter()
-                .any(|prefix| is_ours(&prefix))
-            {
+            if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(is_ours) {
                 cargo.env_remove(&name);
             }
         }
@@ -254,13 +252,13 @@ impl App {
     }
 
     #[track_caller]
-    pub fn is_interrupted(mut self) {
+    pub fn interrupt(mut self) {
         self.0.send_control('c').unwrap();
         let (shown, code) = self.ends();
         assert_eq!(code, 130, "{shown}");
     }
 
-    pub fn is_killed(mut self) {
+    pub fn kill(mut self) {
         self.0
             .process_mut()
             .signal(rexpect::process::Signal::SIGKILL)
