@@ -85,8 +85,11 @@ impl Running {
 
     /// The next line of this event with this in it, and when it came. Lines before it are passed over.
     fn wait(&mut self, event: &str, part: &str) -> (Instant, String) {
+        let begun = Instant::now();
         loop {
-            let next = self.lines.recv_timeout(Duration::from_secs(60));
+            // For all of them: a service that goes on trying says something all the time.
+            let left = Duration::from_secs(60).saturating_sub(begun.elapsed());
+            let next = self.lines.recv_timeout(left);
             let (at, line) = next
                 .unwrap_or_else(|_| panic!("no `{event}` with `{part}`; last: {:#?}", self.seen));
             let told = line.get(8..).unwrap_or_default();
