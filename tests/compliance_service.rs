@@ -27,7 +27,8 @@ use serde_json::{Value, json};
 use world::{Cloud, alone};
 
 const LEASE: Duration = Duration::from_millis(500);
-const CALL: Duration = Duration::from_millis(1000);
+// Long: a machine that does other things too must not make a service look like one that hangs.
+const CALL: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_millis(1500);
 const TASKS: usize = 8;
 
@@ -84,8 +85,11 @@ impl Running {
 
     /// The next line of this event with this in it, and when it came. Lines before it are passed over.
     fn wait(&mut self, event: &str, part: &str) -> (Instant, String) {
+        let begun = Instant::now();
         loop {
-            let next = self.lines.recv_timeout(Duration::from_secs(60));
+            // For all of them: a service that goes on trying says something all the time.
+            let left = Duration::from_secs(60).saturating_sub(begun.elapsed());
+            let next = self.lines.recv_timeout(left);
             let (at, line) = next
                 .unwrap_or_else(|_| panic!("no `{event}` with `{part}`; last: {:#?}", self.seen));
             let told = line.get(8..).unwrap_or_default();
@@ -211,8 +215,8 @@ fn it_closes_when_a_key_is_withdrawn_and_loses_nothing() {
             cloud.kms("RotateKeyOnDemand", json!({ "KeyId": arn }));
             service.note("the keys were rotated, at OpenBao and at AWS KMS");
             service.order("rotate");
-            service.wait("rotated", "first");
-            service.wait("rotated", "second");
+            service.wait("rewrapped", "slot 1, vault");
+            service.wait("rewrapped", "slot 2, aws-kms");
             bao.run(&[
                 "write",
                 "transit/keys/whatsapp/config",
@@ -231,7 +235,7 @@ fn it_closes_when_a_key_is_withdrawn_and_loses_nothing() {
             }
             bao.policy("service", RIGHTS);
             service.note("the policy is back");
-            service.wait("opened", "through slot 3");
+            service.wait("opened", "through slot 1");
             assert!(
                 !service
                     .since("closed")
@@ -248,7 +252,7 @@ fn it_closes_when_a_key_is_withdrawn_and_loses_nothing() {
             service.note("OpenBao was killed");
             service.wait("tolerated", "vault");
             service.closes(lost, "vault", "given up", GRACE.max(LEASE) + CALL);
-            service.wait("opened", "through slot 4");
+            service.wait("opened", "through slot 2");
             service.wait("lease", "second provider");
             service.wait("working", "tasks");
             service.report(200);
@@ -263,7 +267,7 @@ fn it_closes_when_a_key_is_withdrawn_and_loses_nothing() {
             assert_eq!(service.report(0), so_far, "it worked while it was closed");
             cloud.kms("EnableKey", json!({ "KeyId": arn }));
             service.note("the key was enabled again");
-            service.wait("opened", "through slot 4");
+            service.wait("opened", "through slot 2");
             service.wait("working", "tasks");
             service.report(200);
 
@@ -279,11 +283,9 @@ fn it_closes_when_a_key_is_withdrawn_and_loses_nothing() {
                 .iter()
                 .filter_map(|event| {
                     let detail = match event["event"].as_str()? {
-                        "keyring_opened" | "slot_changed" => &event["slot"],
+                        "keyring_opened" | "slot_rewrapped" => &event["slot"],
                         "lease_ended" => &event["revoked"],
-                        "keyring_created" | "keys_wiped" | "slot_added" | "lease_unreachable" => {
-                            &Value::Null
-                        }
+                        "keyring_created" | "keys_wiped" | "slot_added" => &Value::Null,
                         _ => return None,
                     };
                     Some(format!("{} {detail}", event["event"].as_str()?))
@@ -292,20 +294,19 @@ fn it_closes_when_a_key_is_withdrawn_and_loses_nothing() {
             let expected = [
                 "keyring_created null",
                 "slot_added null",
-                "slot_changed 3",
-                "slot_changed 4",
+                "slot_rewrapped 1",
+                "slot_rewrapped 2",
                 "lease_ended true",
                 "keys_wiped null",
-                "keyring_opened 3",
-                "lease_unreachable null",
+                "keyring_opened 1",
                 "lease_ended false",
                 "keys_wiped null",
-                "keyring_opened 4",
+                "keyring_opened 2",
                 "lease_ended true",
                 "keys_wiped null",
-                "keyring_opened 4",
+                "keyring_opened 2",
                 "keys_wiped null",
-                "keyring_opened 4",
+                "keyring_opened 2",
                 "keys_wiped null",
             ];
             assert_eq!(told, expected);

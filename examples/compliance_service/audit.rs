@@ -96,7 +96,12 @@ impl AuditSink for Audit {
             AuditEvent::SlotAdded { slot, provider, .. } => {
                 say("slot added", format!("slot {slot}, {provider}"));
             }
-            AuditEvent::SlotChanged { slot, .. } => say("slot made", format!("now slot {slot}")),
+            AuditEvent::SlotRewrapped { slot, provider, .. } => {
+                say(
+                    "rewrapped",
+                    format!("slot {slot}, {provider}, its secret unseen"),
+                );
+            }
             AuditEvent::LeaseUnreachable {
                 provider, reason, ..
             } => say("tolerated", format!("{provider}: {reason}")),

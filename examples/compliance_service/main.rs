@@ -8,10 +8,11 @@
 //! ```
 //!
 //! Credentials are where each service looks for them (a token file, the environment, `~/.aws`), never in an argument. Its
-//! operator steers it with lines on standard input: `rotate` (the keys were rotated at their services: make both slots anew under
-//! their newest versions), `report` (after so many more
-//! writes, if a number follows), `note TEXT`, `stop`. At `stop` it closes, opens from the disk again and reads everything
-//! back that was ever acknowledged; the exit code is 0 if all of it is there.
+//! operator steers it with lines on standard input: `rotate` (the keys were rotated at their services: both rewrap their
+//! slots), `report` (after so many more writes, if a number follows), `note TEXT`, `stop`. At `stop` it closes, opens from the
+//! disk again and reads everything back that was ever acknowledged; the exit code is 0 if all of it is there.
+//!
+//! It goes over to the second provider where the first one can't be reached, and not where its owner has withdrawn the key.
 //!
 //! The whole of it, with a real OpenBao and LocalStack on loopback, whose keys are rotated, withdrawn, given back and lost:
 //!

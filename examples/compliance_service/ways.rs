@@ -170,7 +170,7 @@ impl Ways {
         Ok(())
     }
 
-    /// Brings each slot under the newest version of its key, which was rotated at its service.
+    /// Has each service bring its slot under the newest version of its key, which was rotated there; no secret is shown.
     pub async fn rotate(&self, keyring: &Keyring) {
         let slots = match keyring.slots().await {
             Ok(slots) => slots,
@@ -180,13 +180,11 @@ impl Ways {
             let Some(way) = self.ways.iter().find(|way| way.label == slot.label) else {
                 continue;
             };
-            let rotated = keyring
-                .change_passphrase(slot.slot, &way.provider, &way.provider)
+            let rewrapped = keyring
+                .rewrap_slot(slot.slot, &way.provider, &way.provider)
                 .await;
-            match rotated {
-                Ok(_) => self
-                    .timeline
-                    .say("rotated", format!("the {} slot", way.label)),
+            match rewrapped {
+                Ok(()) => {}
                 // The slot is as it was.
                 Err(error) => {
                     let text = format!("the {} slot: {error}", way.label);
