@@ -5,7 +5,6 @@
 mod child;
 mod cli;
 #[path = "common/mounts.rs"]
-#[allow(dead_code, reason = "disks are not needed here")]
 mod mounts;
 #[path = "common/proxy.rs"]
 mod proxy;
@@ -406,7 +405,12 @@ fn the_pin_is_asked_for_and_checked_by_the_tpm() {
 
     // A slot without a PIN is not taken for one with it.
     let (_, recipe) = slot(&at(&tpm), &home);
-    assert_eq!(open(&with_pin(&tpm), &home, &recipe), Err(Kind::BadRequest));
+    let error = wait(with_pin(&tpm).unwrap_secret(&home, &recipe)).unwrap_err_kind();
+    assert_eq!(error.kind(), Kind::BadRequest);
+    assert!(
+        error.to_string().contains("sealed without a PIN"),
+        "{error}"
+    );
 
     // Authorisations that end with zero, which TPMs leave out: those of one slot in 256.
     let ends_with_zero = |slot: u32| {

@@ -137,9 +137,10 @@ fn run(state: &Path, flags: &str) -> (Service, u16) {
             }
             command
         });
-        // Somebody else may have taken a port meanwhile: then it ends at once.
+        // Somebody else may have taken a port meanwhile, and answer there: then it ends at once.
         let ready = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            service.wait_for_port(at(port + 1));
+            let id = service.id();
+            service.wait_until(|| listens(id, port) && listens(id, port + 1));
         }));
         match ready {
             Ok(()) => return (service, port),
@@ -147,6 +148,23 @@ fn run(state: &Path, flags: &str) -> (Service, u16) {
             Err(panic) => std::panic::resume_unwind(panic),
         }
     }
+}
+
+/// Whether this process, and no other, listens there.
+fn listens(id: u32, port: u16) -> bool {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let local = format!("0100007F:{port:04X}");
+    let socket = table.lines().find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let is_it = fields.get(1) == Some(&&*local) && fields.get(3) == Some(&"0A");
+        is_it.then(|| format!("socket:[{}]", fields[9]))
+    });
+    // It may have ended.
+    let files = std::fs::read_dir(format!("/proc/{id}/fd")).ok();
+    files.into_iter().flatten().flatten().any(|file| {
+        let target = std::fs::read_link(file.path()).unwrap_or_default();
+        Some(target.as_os_str()) == socket.as_deref().map(std::ffi::OsStr::new)
+    })
 }
 
 /// The commands of what was asked over one or more connections: each with its code, and all of it.

@@ -128,7 +128,7 @@ fn auth(pin: Option<&SecretString>, slot: &SlotContext) -> Result<Auth> {
         let _ = Hkdf::<Sha256>::new(None, pin.expose_secret().as_bytes())
             .expand_multi_info(&info, &mut *value);
     });
-    // A TPM leaves zeros at the end out (Part 1, 19.6.4.3), and not every version of the library does.
+    // A TPM leaves zeros at the end of an authorisation out. So it is told without them, whatever the library does.
     let len = value
         .iter()
         .rposition(|byte| *byte != 0)
