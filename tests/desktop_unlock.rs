@@ -6,6 +6,8 @@
 mod desk;
 #[path = "common/session.rs"]
 mod desktop;
+#[path = "common/example.rs"]
+mod example;
 #[path = "memory/needles.rs"]
 #[allow(dead_code, reason = "the memory tests use more of it")]
 mod needles;

@@ -273,15 +273,19 @@ async fn every_other_slot_is_named_when_one_is_replaced() {
     keyring.add_slot("two", &raw(2)).await.unwrap();
     let before = shelf.document("keyring").await;
     let two = raw(2);
-    let wrong: [(u32, Vec<(u32, &dyn KeyProvider)>, Vec<u32>); 5] = [
-        (1, vec![], vec![]),
-        (1, vec![(2, &two)], vec![2]),
-        (1, vec![(2, &two)], vec![1]),
-        (3, vec![(2, &two)], vec![1]),
-        (1, vec![(2, &two), (1, &two)], vec![]),
+    let wrong: [(u32, &[u32], &[u32]); 5] = [
+        (1, &[], &[]),
+        (1, &[2], &[2]),
+        (1, &[2], &[1]),
+        (3, &[2], &[1]),
+        (1, &[2, 1], &[]),
     ];
     for (slot, keep, drop) in wrong {
-        let error = refused(keyring.replace_slot(slot, &raw(9), &keep, &drop).await);
+        let keep: Vec<_> = keep
+            .iter()
+            .map(|slot| (*slot, &two as &dyn KeyProvider))
+            .collect();
+        let error = refused(keyring.replace_slot(slot, &raw(9), &keep, drop).await);
         assert!(matches!(error, SealError::Invalid { .. }), "{error:?}");
     }
     let error = refused(keyring.replace_slot(1, &raw(9), &[(2, &raw(8))], &[]).await);

@@ -20,6 +20,8 @@ mod services;
 mod session;
 #[path = "../../tests/common/softhsm.rs"]
 mod softhsm;
+#[path = "../../tests/common/swtpm.rs"]
+mod swtpm;
 mod ways;
 #[path = "../../tests/aws_kms/world.rs"]
 mod world;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sealed_store::secrecy::SecretBox;
 use sealed_store::{
-    AwsKms, KeyProvider, Keychain, Passphrase, Pkcs11, RawKey, RecoveryCode, Vault,
+    AwsKms, KeyProvider, Keychain, Passphrase, Pkcs11, RawKey, RecoveryCode, Tpm2, Vault,
 };
 
 use crate::front::Front;
@@ -14,6 +14,7 @@ use crate::proxy::Proxy;
 use crate::services::Service;
 use crate::session;
 use crate::softhsm::{PIN, Tokens};
+use crate::swtpm::Swtpm;
 use crate::world::{self, Cloud};
 
 pub struct World {
@@ -21,6 +22,7 @@ pub struct World {
     pub moto: Cloud,
     pub localstack: Cloud,
     tokens: Tokens,
+    tpm: Swtpm,
     _keychain: Service,
 }
 
@@ -49,6 +51,7 @@ impl World {
                 folder: folder.expect("a folder of tokens"),
                 job: Vec::new(),
             },
+            tpm: Swtpm::start(),
             _keychain: session::keychain(true),
         }
     }
@@ -66,6 +69,10 @@ impl World {
             local("recovery-code", recovery),
             local("keychain (GNOME Keyring)", keychain),
             local("pkcs11 (SoftHSM)", self.pkcs11().await),
+            local(
+                "tpm2 (swtpm)",
+                Tpm2::from_uri(&self.tpm.uri()).expect("a URI"),
+            ),
             self.vault(),
             self.kms("aws-kms (LocalStack)", &self.localstack),
             self.kms("aws-kms (moto)", &self.moto),

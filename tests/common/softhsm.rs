@@ -54,13 +54,32 @@ pub fn alone(test: &str, settings: &str, body: impl FnOnce(&Tokens)) {
     if let Some(job) = child::job() {
         let conf = PathBuf::from(std::env::var_os(CONF).expect("it has its own configuration"));
         let folder = conf.parent().expect("a folder").to_owned();
-        return body(&Tokens { folder, job });
+        body(&Tokens { folder, job });
+        return threads_ended();
     }
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::create_dir(folder.path().join("tokens")).expect("a folder is made");
     configure(folder.path(), settings);
     init(folder.path(), TOKEN, Some(PIN));
     run(folder.path(), test, "first");
+}
+
+/// Waits for calls whose futures were dropped: SoftHSM is taken down at the end of a process under whoever is in it still.
+fn threads_ended() {
+    let name_of = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm"));
+    loop {
+        let tasks = std::fs::read_dir("/proc/self/task").expect("the process has threads");
+        // A name is cut off after fifteen characters; a thread may end meanwhile.
+        let ours = |name: String| name.starts_with("sealed-store-pk");
+        if !tasks
+            .flatten()
+            .filter_map(|task| name_of(task).ok())
+            .any(ours)
+        {
+            return;
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// Writes SoftHSM's configuration, for processes that begin from here on.

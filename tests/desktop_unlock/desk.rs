@@ -1,8 +1,7 @@
 //! The real example in a terminal, and what a person does at it.
 
-use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::LazyLock;
 
@@ -18,43 +17,10 @@ const PATIENCE: Option<u64> = Some(120_000);
 pub const SECRET: &str = "tungsten-otter-vault-93 quietly under seven slow copper bridges";
 pub const OTHER: &str = "marble kiwi lantern 41 outside while nine green ferries wait";
 
-/// The example, built from its sources as they are: `cargo test --test` alone builds none.
-static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().and_then(Path::parent).unwrap();
-    let program = profile.join("examples/desktop_unlock");
-    // Inside a private session there is no cargo's home, and the test outside has built it.
-    if !super::desktop::is_inside() {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .args([
-                "build",
-                "--locked",
-                "--offline",
-                "--example",
-                "desktop_unlock",
-            ])
-            .arg("--target-dir")
-            .arg(profile.parent().unwrap())
-            .arg("--profile")
-            .arg(match profile.file_name().and_then(OsStr::to_str) {
-                Some("debug") => "dev",
-                other => other.unwrap(),
-            });
-        // What this package's own test is told; build scripts that look at it would be run anew, and all that stands on them.
-        for (name, _) in std::env::vars_os() {
-            let is_ours = |prefix: &&str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
-            if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(is_ours) {
-                cargo.env_remove(&name);
-            }
-        }
-        let output = cargo.output().expect("cargo runs");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "the example is not built:\n{said}");
-    }
-    assert!(program.exists(), "{} is not there", program.display());
-    program
+/// The example. Inside a private session there is no cargo's home, and the test outside has built it.
+static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| match super::desktop::is_inside() {
+    true => super::example::place("desktop_unlock"),
+    false => super::example::built("desktop_unlock"),
 });
 
 /// Builds the example, where a private session will need it.
