@@ -6,13 +6,15 @@ mod support;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use sealed_store::lifecycle::{self, FullOptions, InitOptions, LifecycleError};
+use sealed_store::lifecycle::{self, EncryptOptions, FullOptions, InitOptions, LifecycleError};
+use sealed_store::store::sqlite::SqliteStore;
 use sealed_store::{
     Combined, KeyProvider, Keyring, KeyringOptions, NewSlot, Patient, Probe, ProviderError, RawKey,
     Recipe, SealError, SlotContext,
 };
 use secrecy::SecretBox;
 use support::{Shelf, raw, refused};
+use wacore::store::traits::{DeviceStore, SignalStore};
 
 /// A provider that says it may be lost, and counts what it is asked.
 struct Losable(RawKey, AtomicUsize);
@@ -207,4 +209,30 @@ async fn no_store_is_made_or_made_anew_with_it_alone() {
     lifecycle::init(&other, None, &losable(1), options)
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn no_store_is_encrypted_with_it_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("whatsapp.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    store.create().await.unwrap();
+    store.put_session("a@s", b"ratchet").await.unwrap();
+    drop(store);
+    let before = std::fs::read(&path).unwrap();
+    let kept = losable(1);
+    let error = lifecycle::encrypt(&path, &kept, EncryptOptions::new(), &())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, LifecycleError::Seal(SealError::LoneSlot)),
+        "{error:?}"
+    );
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    assert_eq!(kept.asked(), 0);
+    let options = EncryptOptions::new().keyring(allowed());
+    lifecycle::encrypt(&path, &kept, options, &())
+        .await
+        .unwrap();
+    sealed_store::open(&path, &kept).await.unwrap();
 }
