@@ -75,7 +75,8 @@ pub(crate) async fn pause(time: Duration) {
     drop(dropped);
 }
 
-/// What a future gives in this time. Where there are no threads it has all the time it needs.
+/// What a future gives in this time. Where there are no threads it has all the time it needs; where one can't be started just
+/// now, it has none.
 pub(crate) async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
     let (dropped, wait) = mpsc::channel::<()>();
     let mut over = start("sealed-store-pause", move || {
@@ -88,7 +89,10 @@ pub(crate) async fn within<T>(time: Duration, future: impl Future<Output = T>) -
         }
         match over.as_mut().map(|over| Pin::new(over).poll(context)) {
             Some(Poll::Ready(_)) => Poll::Ready(None),
-            _ => Poll::Pending,
+            Some(Poll::Pending) => Poll::Pending,
+            None if cfg!(target_arch = "wasm32") => Poll::Pending,
+            // Nobody would end the wait.
+            None => Poll::Ready(None),
         }
     })
     .await;

@@ -171,9 +171,10 @@ fn a_probe_tells_rights_key_and_latency() {
         );
         let lines = probe("nobody", &[]).ends(1).lines();
         let told = lines.iter().find(|line| line["type"] == "summary").unwrap();
+        // Refused, by the service or before it was asked: what else would be is not known.
         assert_eq!(
             (&told["may_open"], &told["reachable"]),
-            (&false.into(), &true.into())
+            (&().into(), &().into())
         );
     });
 }

@@ -25,7 +25,7 @@ use sealed_store::{
 use secrecy::{ExposeSecret, SecretBox};
 use serde_json::json;
 use support::{Shelf, raw, refused};
-use world::{Cloud, alone, aws_file, credentials, provider};
+use world::{Cloud, alone, alone_with, aws_file, credentials, provider};
 
 use ProviderErrorKind::{
     BadRequest, ContextMismatch, Denied, Destroyed, Disabled, Throttled, Unavailable, WrongKey,
@@ -446,6 +446,30 @@ fn each_refusal_has_its_kind() {
             let error = kind(cloud.provider(&arn).unwrap_secret(&context, &recipe).await);
             assert_eq!(error, Some(Unavailable), "STS says nothing");
             assert_eq!(sts.calls(), ["AssumeRole"]);
+        });
+    });
+}
+
+/// A machine of AWS's has its credentials from the metadata service: one that is not reached for a moment has taken nothing away.
+#[test]
+fn a_metadata_service_that_is_not_reached_is_no_denial() {
+    // Nobody listens there.
+    let endpoint = format!("http://127.0.0.1:{}", services::free_port());
+    let variables = [
+        ("AWS_EC2_METADATA_DISABLED", "false"),
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint),
+    ];
+    let test = "a_metadata_service_that_is_not_reached_is_no_denial";
+    alone_with(test, &variables, || {
+        let cloud = Cloud::moto();
+        let kms = cloud.provider(&cloud.key());
+        wait(async {
+            let (context, _) = Contexts::pair().await;
+            let (recipe, _) = made(&kms, &context).await;
+            std::fs::remove_file(aws_file("credentials")).unwrap();
+            let none = cloud.provider(&kms.reference()["key"]);
+            let error = kind(none.unwrap_secret(&context, &recipe).await);
+            assert_eq!(error, Some(Unavailable));
         });
     });
 }

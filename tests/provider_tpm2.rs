@@ -251,7 +251,9 @@ fn a_lost_tpm_is_told_with_the_slots_that_are_left() {
         .ends(0);
     // A slot that was made for the passphrase's place is refused.
     desk.run(&["init", "alone.db", "--provider", &tpm.uri()])
+        .ends(1)
         .says("--i-understand");
+    assert!(!desk.path("alone.db").exists());
 
     desk.run(&["status", "w.db", "--provider", &other.uri()])
         .ends(12)
@@ -263,7 +265,8 @@ fn a_lost_tpm_is_told_with_the_slots_that_are_left() {
         .ends(16)
         .says("the TPM is not to be had")
         .says("1 first (passphrase");
-    desk.open(&["key", "remove", "w.db", "2"]);
+    desk.open(&["key", "remove", "w.db", "2", "--yes"]).ends(0);
+    assert_eq!(desk.slots("w.db"), [1]);
     desk.open(&["status", "w.db"]).ends(0);
 }
 

@@ -297,6 +297,7 @@ async fn a_service_that_hangs_and_comes_back_is_waited_for() {
     });
     // It was asked twice for nothing before the service comes back.
     while proxy.seen().len() < 2 {
+        assert!(!opening.is_finished(), "it did not go on asking");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     proxy.set(None);

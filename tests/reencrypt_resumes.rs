@@ -101,7 +101,8 @@ async fn a_killed_walk_goes_on_in_the_middle_of_a_table() {
             let before = kill_in(&path, table);
             let done = run(&path).await;
             println!("{layout}: killed in {table} after {before} of {all} rows: {done:?}");
-            assert!(before > 8_000 && done.resumed);
+            // How far it came until its place was noted is a matter of time.
+            assert!(before >= PAGE && done.resumed);
             assert_eq!(done.seen, all - before, "none of those before it");
             one_key_a_table(&path, 2);
             checks(&path).await;

@@ -236,3 +236,27 @@ async fn no_store_is_encrypted_with_it_alone() {
         .unwrap();
     sealed_store::open(&path, &kept).await.unwrap();
 }
+
+#[tokio::test]
+async fn none_takes_the_last_other_s_place_by_a_migration() {
+    let shelf = Shelf::backend();
+    let keyring = shelf.create(&raw(9)).await.unwrap();
+    let kept = losable(1);
+    keyring.add_slot("desktop", &kept).await.unwrap();
+    let before = shelf.document("keyring").await;
+    is_lone(
+        keyring
+            .replace_slot(1, &losable(2), &[(2, &kept)], &[])
+            .await,
+    );
+    is_lone(keyring.replace_slot(1, &losable(2), &[], &[2]).await);
+    // Its service would have to be asked first.
+    is_lone(keyring.rewrap_slot(1, &raw(9), &losable(2)).await);
+    assert_eq!(shelf.document("keyring").await, before);
+    drop(keyring);
+    let keyring = shelf.open_with(allowed(), &raw(9)).await.unwrap();
+    keyring
+        .replace_slot(1, &losable(2), &[(2, &kept)], &[])
+        .await
+        .unwrap();
+}

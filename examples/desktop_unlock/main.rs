@@ -87,7 +87,7 @@ async fn run() -> Result<()> {
         Some(slots) => unlocking::at_start(&app, &slots).await?,
     };
     app.remember_keyring(&store)?;
-    contacts::prepare(&store).await?;
+    session::unless_it_locks(contacts::prepare(&store).await)?;
     // Also of a first run that was cut short: what was answered is not asked again, and what was not is.
     session::unless_it_locks(first_run::offers(&app, &store).await)?;
     session::run(&app, &store).await?;

@@ -13,7 +13,7 @@ use sealed_store::{
 
 use super::app::{App, Store};
 use super::terminal::{self, say};
-use super::{End, first_run, slots};
+use super::{End, contacts, first_run, session, slots};
 
 /// A person mistypes twice. The count is for a clear end, it protects nothing: whoever has the file guesses elsewhere, and what
 /// holds him up is what each guess costs.
@@ -35,9 +35,10 @@ pub async fn at_start(app: &App, slots: &[SlotInfo]) -> Result<Store> {
         }
     }
     let (store, by) = ask(async |provider| app.open(provider).await).await?;
-    unlocked(app, &store, by).await?;
+    // It may lock itself at each of these questions, and is asked for again then.
+    session::unless_it_locks(unlocked(app, &store, by).await)?;
     if is_lost {
-        renew_keychain(app, &store).await?;
+        session::unless_it_locks(renew_keychain(app, &store).await)?;
     }
     Ok(store)
 }
@@ -110,7 +111,8 @@ async fn unlocked(app: &App, store: &Store, by: By) -> Result<()> {
     }
     app.settings.change(|chosen| chosen.is_locked = false)?;
     say("Unlocked.");
-    Ok(())
+    // If it had locked itself before that was done.
+    contacts::prepare(store).await
 }
 
 /// What the keychain's refusal means: whether its entry is gone for good. An error if it is not about the keychain.

@@ -9,7 +9,8 @@ use super::verbs::Verb;
 /// Makes, looks into and keeps sealed stores: WhatsApp client databases whose every record is encrypted.
 ///
 /// A store is one SQLite file. Its keys are in a keyring, in the same file or in one of its own (--keyring). The keyring
-/// opens through any of its slots: a passphrase, a key file, or a recovery code.
+/// opens through any of its slots: a passphrase, a key file, a recovery code, or a provider (a key service, a token, this
+/// machine's TPM, a keychain).
 #[derive(Parser)]
 #[command(
     name = "sealed-store",

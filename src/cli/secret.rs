@@ -247,7 +247,7 @@ fn source<const N: usize>(
         [] if prompt::can_ask() => Ok(Source::Terminal),
         [] => Err(Failure::usage(format!(
             "no {prefix}passphrase was given and there is no terminal to ask at; use --{prefix}passphrase-file, \
-             --{prefix}passphrase-fd, --{prefix}passphrase-command, --{prefix}key-file or {}",
+             --{prefix}passphrase-fd, --{prefix}passphrase-command, --{prefix}key-file, --{prefix}provider or {}",
             variables.join(", ")
         ))),
         [name] => {

@@ -29,6 +29,8 @@ pub(crate) struct Core {
     pub(super) seal: SealOptions,
     pub(super) id: [u8; 16],
     pub(super) pins: BTreeMap<String, Revision>,
+    /// The slot that is tried alone, if one was named; it follows that slot's number while the keyring is open.
+    pub(super) named: Mutex<Option<u32>>,
     /// Whether slots that may be lost are allowed to be the only ones.
     pub(super) lone: bool,
     /// `None` while the keyring is not open. Held for synchronous work only, never across an await.
@@ -131,6 +133,10 @@ impl Core {
         &*self.audit
     }
 
+    pub(super) fn named(&self) -> std::sync::MutexGuard<'_, Option<u32>> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn wipe(&self, idle: bool) {
         self.wipe_if(|_| true, None, idle);
     }
@@ -153,7 +159,13 @@ impl Core {
         if !is_meant(&open) {
             return;
         }
-        let was_open = open.take().is_some();
+        let opened = open.take();
+        let was_open = opened.is_some();
+        if let (Some(named), Some(opened)) = (&mut *self.named(), opened)
+            && opened.through.is_some()
+        {
+            *named = opened.slot();
+        }
         self.lease.stop();
         let accounts = self.live_accounts();
         for account in &accounts {

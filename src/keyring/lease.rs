@@ -32,7 +32,7 @@ const CALL: Duration = Duration::from_secs(30);
 /// * The same secret: all is well.
 /// * `Unavailable`, `Throttled`, `NeedsInteraction`, or no answer in [`Lease::call`]: the keyring stays open while the last good
 ///   answer is no older than [`Lease::grace`]. It is asked again after a quarter of the interval.
-/// * Anything else (`Denied`, `Disabled`, `Destroyed`, another secret, a slot that was removed, a provider that panics): every key
+/// * Anything else (`Denied`, `Disabled`, `Destroyed`, another secret, a slot that was removed through this handle, a provider that panics): every key
 ///   is wiped at once, as by [`Keyring::lock`](crate::Keyring::lock).
 ///
 /// So a revoked key closes the keyring within `every + call`, and a service that can't be reached within

@@ -175,8 +175,8 @@ impl Keyring {
     }
 
     /// Opens the keyring again after [`Keyring::lock`], re-reading every document. All accounts
-    /// that were open work again. Every slot of the provider's kind is tried, a passphrase at one
-    /// key derivation each.
+    /// that were open work again. As when it was opened: every slot of the provider's kind is tried, a passphrase at one
+    /// key derivation each, or only the slot that was named ([`KeyringOptions::slot`]).
     ///
     /// # Errors
     /// As [`Keyring::open`]; the keyring stays closed then.
@@ -186,7 +186,7 @@ impl Keyring {
         let _changing = self.core.changing.lock().await;
         let wanted = Wanted {
             id: Some(self.core.id),
-            slot: None,
+            slot: *self.core.named(),
             pins: &self.core.pins,
         };
         let (_, open) =

@@ -326,6 +326,7 @@ impl KeyringOptions {
                 seal: self.seal,
                 id,
                 pins: self.pins,
+                named: Mutex::new(self.slot),
                 lone: self.lone,
                 open: RwLock::new(Some(open)),
                 accounts: Mutex::default(),

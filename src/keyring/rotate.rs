@@ -53,7 +53,8 @@ impl Keyring {
     /// Moves a keyring from one provider to another: puts a slot that `new` opens in the place of `slot`, under its label
     /// and a new number, which is returned, and replaces the root key, all in one write. The provider of the slot that
     /// goes need not be there any more. Every other slot is named in `keep`, with a provider that opens it, or in `drop`, as for
-    /// [`Keyring::rotate_root`]; all that is said there holds here.
+    /// [`Keyring::rotate_root`]; all that is said there holds here. A lease on the slot that goes ends at its next check: set
+    /// another ([`Keyring::set_lease`]).
     ///
     /// ```
     /// # use std::sync::Arc;

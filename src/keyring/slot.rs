@@ -11,7 +11,10 @@ use super::store::KeyringStore;
 use super::unlock::prove;
 use crate::audit::{AuditEvent, id_text};
 use crate::error::SealError;
-use crate::provider::{KdfCost, KeyProvider, Passphrase, Recipe, SlotContext, cost_of};
+use crate::provider::{
+    KdfCost, KeyProvider, Passphrase, ProviderError, ProviderErrorKind, Recipe, SlotContext,
+    cost_of,
+};
 use crate::record::Suite;
 
 /// What a slot is, without its secrets.
@@ -189,7 +192,8 @@ impl Keyring {
 
     /// Replaces a slot's secret at once, keeping its label: `old` must open it, `new` opens it from
     /// here on, under a new number, which is returned. No row is rewritten. As with
-    /// [`Keyring::remove_slot`], an old copy of the keyring still opens with the old secret.
+    /// [`Keyring::remove_slot`], an old copy of the keyring still opens with the old secret. A lease on `old` ends at its next
+    /// check if `new` is another provider: set another ([`Keyring::set_lease`]).
     ///
     /// # Errors
     /// [`SealError::WrongKey`] if `old` does not open the slot, [`SealError::LoneSlot`] as [`Keyring::remove_slot`]; nothing was
@@ -367,9 +371,10 @@ pub(super) async fn draft(
     if kind != Passphrase::KIND {
         let again = provider.unwrap_secret(&context, &recipe).await?;
         if !bool::from(again.expose_secret().ct_eq(new.secret.expose_secret())) {
-            return Err(SealError::Invalid {
-                what: "the provider did not open the slot that it made; no such slot was made, correct the provider",
-            });
+            return Err(SealError::Provider(ProviderError::new(
+                ProviderErrorKind::Corrupt,
+                "the provider does not give back what it made, or that was damaged on its way; no slot was made: try again, then correct the provider",
+            )));
         }
     }
     Ok(Draft {

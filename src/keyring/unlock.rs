@@ -9,7 +9,7 @@ use super::slot::check_kind;
 use super::store::{KeyringStore, Revision};
 use crate::audit::{self, AuditEvent, AuditSink, id_text};
 use crate::error::SealError;
-use crate::provider::{KeyProvider, SlotContext};
+use crate::provider::{KeyProvider, ProviderErrorKind, SlotContext};
 use crate::secret;
 
 /// Which keyring is to be opened, and through which slot.
@@ -77,6 +77,11 @@ pub(super) async fn open_envelope(
                 break;
             }
             Ok(None) => {}
+            // The next slot would be asked of the same provider: that adds up waiting times, or questions to a person.
+            Err(error) if is_about_the_moment(&error) => {
+                first_error = Some(error);
+                break;
+            }
             Err(error) => first_error = first_error.or(Some(error)),
         }
     }
@@ -113,6 +118,16 @@ pub(super) async fn open_envelope(
         unconfirmed: Vec::new(),
     };
     Ok((body, open))
+}
+
+/// Whether a provider's answer has nothing to do with the slot.
+fn is_about_the_moment(error: &SealError) -> bool {
+    match error {
+        SealError::Provider(error) => {
+            error.is_retryable() || error.kind() == ProviderErrorKind::NeedsInteraction
+        }
+        _ => false,
+    }
 }
 
 /// Fails unless `provider` opens the slot, and audits that it did not.

@@ -165,7 +165,8 @@ impl Probe {
     }
 }
 
-/// Gives slots their secrets. See the module's text; `examples/custom_provider.rs` shows one written
+/// Gives slots their secrets. No call blocks the thread that polls it: what blocks runs on a thread of its own, so that whoever
+/// gives up waiting ([`Patient`], a [`Lease`](crate::Lease)) can. See the module's text; `examples/custom_provider.rs` shows one written
 /// outside this crate.
 #[cfg_attr(target_arch = "wasm32", async_trait(?Send))]
 #[cfg_attr(not(target_arch = "wasm32"), async_trait)]

@@ -7,7 +7,7 @@ mod uri;
 mod wrap;
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretBox, SecretString};
@@ -21,7 +21,10 @@ pub use self::wrap::Pkcs11Wrap;
 use super::{
     Fields, KeyProvider, NewSlot, Probe, ProviderError, ProviderErrorKind, Recipe, SlotContext, pin,
 };
-use crate::thread::off_thread;
+use crate::thread::{off_thread, within};
+
+/// The default of [`Pkcs11::timeout`]. A token on a network needs a second or two, and others may be before us.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 type Result<T> = std::result::Result<T, ProviderError>;
 
@@ -48,6 +51,7 @@ type Result<T> = std::result::Result<T, ProviderError>;
 /// ```
 pub struct Pkcs11 {
     config: Config,
+    timeout: Duration,
 }
 
 /// What a call takes with it to its thread.
@@ -77,6 +81,7 @@ impl Pkcs11 {
                 wrap: None,
                 refused: Arc::default(),
             },
+            timeout: TIMEOUT,
         })
     }
 
@@ -110,19 +115,30 @@ impl Pkcs11 {
         self.on_thread(|config| key::make(&config)).await
     }
 
+    /// How long one call may take. Default: 30 seconds; the default [`Patience`](crate::Patience) of a
+    /// [`Patient`](crate::Patient) around it is shorter.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
     async fn on_thread<T: Send + 'static>(
         &self,
         work: impl FnOnce(Config) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let config = self.config.clone();
-        off_thread("sealed-store-pkcs11", move || work(config))
-            .await
-            .unwrap_or_else(|| {
-                Err(ProviderError::new(
-                    ProviderErrorKind::Unavailable,
-                    "no thread for the token could be started; free memory or threads, then try again",
-                ))
-            })
+        let unavailable = |advice| ProviderError::new(ProviderErrorKind::Unavailable, advice);
+        let answer = off_thread("sealed-store-pkcs11", move || work(config));
+        match within(self.timeout, answer).await {
+            Some(Some(answer)) => answer,
+            Some(None) => Err(unavailable(
+                "no thread for the token could be started; free memory or threads, then try again",
+            )),
+            None => Err(unavailable(
+                "the token did not answer in time; check it, and who else uses it, then try again",
+            )),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A provider by its URI, as a configuration file or a command line has it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -19,7 +20,7 @@ pub struct ProviderCredentials {
     pin: Option<SecretString>,
     token: Option<SecretString>,
     #[allow(dead_code, reason = "read where a provider is built in")]
-    patience: Patience,
+    patience: Option<Patience>,
 }
 
 impl ProviderCredentials {
@@ -40,10 +41,21 @@ impl ProviderCredentials {
         self
     }
 
-    /// How long, and how often, the provider is waited for.
+    /// How long, and how often, the provider is waited for. Default: [`Patience::new`], and for `keychain:` one call of two
+    /// minutes at most.
     pub fn patience(mut self, patience: Patience) -> Self {
-        self.patience = patience;
+        self.patience = Some(patience);
         self
+    }
+
+    /// A keychain asks a person, who takes his time and is not to be asked again.
+    #[allow(dead_code, reason = "asked where a provider is built in")]
+    fn patience_for(&self, scheme: &str) -> Patience {
+        let a_person = Duration::from_secs(120);
+        self.patience.unwrap_or_else(|| match scheme {
+            "keychain" => Patience::new().call(a_person).total(a_person).tries(1),
+            _ => Patience::new(),
+        })
     }
 
     /// A credential that a provider has no use for was meant for another one.
@@ -89,7 +101,7 @@ macro_rules! schemes {
                                 None => provider,
                             };
                         )?
-                        Ok(Arc::new(super::Patient::new(provider).patience(credentials.patience)))
+                        Ok(Arc::new(super::Patient::new(provider).patience(credentials.patience_for(scheme))))
                     }
                     #[cfg(not(feature = $feature))]
                     $scheme => Err(ProviderError::new(

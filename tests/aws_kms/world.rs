@@ -17,6 +17,11 @@ const REGION: &str = "eu-central-1";
 /// Runs `body` in a process of its own: the SDK finds its credentials in the environment of the process, and a test must not
 /// change that of the others. `test` is the test's name.
 pub fn alone(test: &str, body: impl FnOnce()) {
+    alone_with(test, &[("AWS_EC2_METADATA_DISABLED", "true")], body);
+}
+
+/// As [`alone`], with these variables.
+pub fn alone_with(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) {
     const ALONE: &str = "SEALED_STORE_TEST_ALONE";
     if std::env::var_os(ALONE).is_some() {
         return body();
@@ -34,7 +39,7 @@ pub fn alone(test: &str, body: impl FnOnce()) {
     let status = child
         .env(ALONE, "1")
         .env("HOME", home.path())
-        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .envs(variables.iter().copied())
         // Another region than the key's, so that following it is seen.
         .env("AWS_REGION", "us-east-2")
         .status()

@@ -86,8 +86,14 @@ impl Found {
             None | Some(ProviderErrorKind::Throttled { .. }) => Some(true),
             Some(ProviderErrorKind::Unavailable) => Some(false),
             Some(ProviderErrorKind::BadRequest) => None,
+            // Denied may be its answer, or that of credentials that were never sent.
+            Some(ProviderErrorKind::Denied) => self.answered().then_some(true),
             Some(_) => Some(true),
         }
+    }
+
+    fn answered(&self) -> bool {
+        self.probe.is_some() || self.generate.is_some()
     }
 
     /// What became of the key.
@@ -130,6 +136,11 @@ impl Probe {
             }
         }
         if self.try_it {
+            // A right to look at the key is none that a slot needs.
+            let refused = match found.kind() {
+                Some(ProviderErrorKind::Denied) => found.error.take(),
+                _ => None,
+            };
             let mut keyring_id = [0; 16];
             getrandom::fill(&mut keyring_id).map_err(|_| SealError::NoEntropy)?;
             let mut context = SlotContext::default();
@@ -144,6 +155,9 @@ impl Probe {
                 let unwrap = provider.unwrap_secret(&context, &recipe);
                 found.unwrap = found.step(unwrap).await.map(|(_, took)| took);
             }
+            if found.generate.is_none() {
+                found.error = found.error.or(refused);
+            }
         }
         // What was done, may be done.
         if found.generate.is_some() {
@@ -153,10 +167,11 @@ impl Probe {
             found.rights.open = Some(true);
         }
         if let Some(ProviderErrorKind::Denied) = found.kind() {
-            match (found.probe, found.generate) {
-                (None, _) => found.rights.open = Some(false),
-                (_, None) => found.rights.make = Some(false),
-                _ => found.rights.open = Some(false),
+            match (self.try_it, found.generate) {
+                // By looking at the key: what else is refused is not known.
+                (false, _) => {}
+                (true, None) => found.rights.make = Some(false),
+                (true, Some(_)) => found.rights.open = Some(false),
             }
         }
         let times = [

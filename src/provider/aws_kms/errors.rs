@@ -124,6 +124,13 @@ fn without_credentials(credentials: &CredentialsError) -> ProviderError {
         return answered(failure);
     }
     match credentials {
+        // The chain says the same of a metadata service that is not reached. Only where that is switched off nobody could have
+        // given any.
+        CredentialsError::CredentialsNotLoaded(_) if !metadata_is_off() => error(
+            Unavailable,
+            "no AWS credentials were found, or the metadata service of this machine that would give them is not reached; set \
+             them up where the SDK looks for them, or try again",
+        ),
         CredentialsError::CredentialsNotLoaded(_) => error(
             Denied,
             "no AWS credentials were found; set them up where the SDK looks for them",
@@ -137,6 +144,11 @@ fn without_credentials(credentials: &CredentialsError) -> ProviderError {
             "the source of the AWS credentials did not give them; check it, then try again",
         ),
     }
+}
+
+/// As the SDK reads its own variable.
+fn metadata_is_off() -> bool {
+    std::env::var("AWS_EC2_METADATA_DISABLED").is_ok_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
 /// The error of this type among the sources of `failure`.

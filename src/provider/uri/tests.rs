@@ -60,3 +60,13 @@ fn a_credential_that_is_of_no_use_is_refused() {
         assert!(ProviderCredentials::new().check_taken(taken).is_ok());
     }
 }
+
+#[test]
+fn a_person_is_asked_once_and_has_time() {
+    let ours = Patience::new().tries(7);
+    let given = ProviderCredentials::new().patience(ours);
+    assert_eq!(given.patience_for("keychain"), ours);
+    let none = ProviderCredentials::new();
+    assert_eq!(none.patience_for("vault"), Patience::new());
+    assert_ne!(none.patience_for("keychain"), Patience::new());
+}

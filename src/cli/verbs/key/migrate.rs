@@ -22,7 +22,7 @@ pub struct Migrate {
     from: Option<u32>,
     #[command(flatten)]
     slots: SlotsArgs,
-    /// Lets slots that may be lost (a keychain's) be the only ones: the store is lost with them
+    /// Lets slots that may be lost (a keychain's, a TPM's) be the only ones: the store is lost with them
     #[arg(long)]
     i_understand: bool,
     #[command(flatten)]

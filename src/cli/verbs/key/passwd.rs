@@ -16,7 +16,7 @@ use crate::cli::{secret, store};
 pub struct Passwd {
     #[command(flatten)]
     store: StoreArgs,
-    /// Lets slots that may be lost (a keychain's) be the only ones: the store is lost with them
+    /// Lets slots that may be lost (a keychain's, a TPM's) be the only ones: the store is lost with them
     #[arg(long)]
     i_understand: bool,
     #[command(flatten)]

@@ -23,7 +23,7 @@ pub struct Remove {
     /// Does not ask
     #[arg(long)]
     yes: bool,
-    /// Lets slots that may be lost (a keychain's) be the only ones: the store is lost with them
+    /// Lets slots that may be lost (a keychain's, a TPM's) be the only ones: the store is lost with them
     #[arg(long)]
     i_understand: bool,
     #[command(flatten)]
