@@ -449,22 +449,31 @@ async fn a_rotated_key_opens_older_slots_until_it_may_not() {
     ));
 }
 
-/// The policies of docs/providers.md.
-const OPEN: &str = r#"path "transit/decrypt/k" { capabilities = ["update"] }"#;
-const MAKE: &str = r#"
-path "transit/decrypt/k" { capabilities = ["update"] }
-path "transit/datakey/plaintext/k" { capabilities = ["update"] }
-path "transit/rewrap/k" { capabilities = ["update"] }
-path "transit/keys/k" { capabilities = ["read"] }
-path "sys/capabilities-self" { capabilities = ["update"] }
-"#;
+/// A policy of docs/providers.md, for the key of the test.
+fn documented(name: &str) -> String {
+    let document = include_str!("../docs/providers.md");
+    let (_, section) = document.split_once("## Vault and OpenBao").unwrap();
+    let (_, from) = section.split_once(name).unwrap();
+    let (_, policy) = from.split_once("```hcl\n").unwrap();
+    let (policy, _) = policy.split_once("```").unwrap();
+    assert!(policy.contains("\"transit/decrypt/whatsapp\""), "{policy}");
+    policy.replace("/whatsapp\"", "/k\"")
+}
+
+fn open_policy() -> String {
+    documented("`whatsapp-open.hcl`")
+}
+
+fn admin_policy() -> String {
+    documented("`whatsapp-admin.hcl`")
+}
 
 #[tokio::test]
 async fn the_documented_policies_are_enough_and_no_more() {
     let bao = OpenBao::start();
     bao.derived_key("k");
-    bao.policy("open", OPEN);
-    bao.policy("make", MAKE);
+    bao.policy("open", &open_policy());
+    bao.policy("make", &admin_policy());
     bao.policy(
         "none",
         r#"path "transit/decrypt/other" { capabilities = ["update"] }"#,
@@ -517,7 +526,7 @@ async fn the_documented_policies_are_enough_and_no_more() {
 async fn an_app_role_logs_in_when_it_must() {
     let bao = OpenBao::start();
     bao.derived_key("k");
-    bao.policy("make", MAKE);
+    bao.policy("make", &admin_policy());
     bao.run(&["auth", "enable", "approle"]);
     bao.run(&[
         "write",
@@ -565,11 +574,11 @@ async fn an_app_role_logs_in_when_it_must() {
     assert_eq!(requests(&proxy), [decrypt, login, decrypt]);
 
     // The right is gone: one more login, no third try.
-    bao.policy("make", OPEN.replace("update", "deny").as_str());
+    bao.policy("make", &open_policy().replace("update", "deny"));
     proxy.set(None);
     assert_eq!(unwrap_kind(&vault, &context, &recipe).await, Kind::Denied);
     assert_eq!(requests(&proxy), [decrypt, login, decrypt]);
-    bao.policy("make", MAKE);
+    bao.policy("make", &admin_policy());
 
     // The secret id is destroyed, then another one is put into the file.
     let id = std::fs::read_to_string(&file).unwrap();
