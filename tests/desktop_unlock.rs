@@ -755,3 +755,23 @@ fn it_locks_itself_at_a_question_too() {
     app.quits();
     assert_eq!(desk.kinds(), ["passphrase", "recovery"]);
 }
+
+#[test]
+fn it_locks_itself_at_a_question_of_a_later_run_and_goes_on() {
+    let (desk, code) = Desk::with_code();
+    let mut app = desk.start_without_bus(&["--lock-after", "1s"]);
+    app.unlocks("");
+    app.answers("Recovery code (none: Enter): ", &code);
+    app.sees("The recovery code fits");
+    app.sees("New passphrase: ");
+    app.sees("It has locked itself");
+    app.0.send_line(OTHER).unwrap();
+    app.answers("The same again: ", OTHER);
+    app.sees("It is locked by now; nothing was changed.");
+    app.sees("> ");
+    assert!(desk.opens_with(SECRET) && !desk.opens_with(OTHER));
+    app.0.send_line("idle 1h").unwrap();
+    app.unlocks(SECRET);
+    app.sees("It locks itself after that time");
+    app.quits();
+}

@@ -1,7 +1,7 @@
 //! A store that is encrypted and decrypted again is what it was, column by column: every table, several accounts, odd names,
 //! the times that no method of the client gives back, and the device. In between the client finds everything in it.
 //!
-//! The long form has 100,000 rows:
+//! The long form has 200 rows of each kind in each account instead of 3 (`encrypt_used` has the 100,000 rows):
 //!
 //! ```text
 //! SEALED_STORE_LONG=1 cargo test --test encrypt_round_trip

@@ -139,16 +139,18 @@ enum Operation {
     ChangePassphrase,
     RemoveSlot,
     RotateRoot,
+    ReplaceSlot,
     RotateDataKeys,
 }
 
 impl Operation {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::CreateAccount,
         Self::AddSlot,
         Self::ChangePassphrase,
         Self::RemoveSlot,
         Self::RotateRoot,
+        Self::ReplaceSlot,
         Self::RotateDataKeys,
     ];
 
@@ -162,6 +164,10 @@ impl Operation {
                 .map(drop),
             Self::RemoveSlot => keyring.remove_slot(2).await,
             Self::RotateRoot => keyring.rotate_root(&[(1, &raw(1))], &[2]).await,
+            Self::ReplaceSlot => keyring
+                .replace_slot(1, &raw(4), &[(2, &raw(2))], &[])
+                .await
+                .map(drop),
             Self::RotateDataKeys => {
                 keyring
                     .rotate_data_keys(&[Table::Session, Table::Identity])
@@ -175,7 +181,7 @@ impl Operation {
         match self {
             Self::CreateAccount | Self::RotateDataKeys => [&[1, 2], &[1, 2]],
             Self::AddSlot => [&[1, 2], &[1, 2, 3]],
-            Self::ChangePassphrase => [&[1, 2], &[2, 4]],
+            Self::ChangePassphrase | Self::ReplaceSlot => [&[1, 2], &[2, 4]],
             Self::RemoveSlot | Self::RotateRoot => [&[1, 2], &[1]],
         }
     }
@@ -308,7 +314,7 @@ async fn a_kill_at_any_write_loses_nothing() {
         println!("{operation:?} was killed at each of its {writes} writes");
         let least = match operation {
             // The keyring, the index, three accounts, and the keyring again.
-            Operation::RotateRoot => 6,
+            Operation::RotateRoot | Operation::ReplaceSlot => 6,
             Operation::RotateDataKeys => 3,
             Operation::RemoveSlot => 1,
             _ => 2,

@@ -305,6 +305,30 @@ async fn a_service_that_hangs_counts_as_away() {
 }
 
 #[tokio::test]
+async fn a_slot_that_another_provider_took_over_ends_the_lease() {
+    for migrated in [false, true] {
+        let (provider, mut script) = Script::new("one");
+        let (shelf, events) = (Shelf::backend(), Events::default());
+        let slow = lease(&provider).call(HOUR);
+        let keyring = created(&shelf, &provider, slow, &events).await;
+        assert_eq!(script.asked().await, 1);
+        for _ in 0..1000 {
+            script.answer(Answer::Right);
+        }
+        if migrated {
+            keyring.replace_slot(1, &raw(3), &[], &[]).await.unwrap();
+        } else {
+            // It opens its slot once more for that.
+            let changed = keyring.change_passphrase(1, &*provider, &raw(3));
+            changed.await.unwrap();
+        }
+        closed(&keyring).await;
+        keyring.set_lease(None).unwrap();
+        keyring.unlock(&raw(3)).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn what_the_time_from_revocation_to_closing_was_is_printed() {
     let (every, mut longest) = (Duration::from_millis(100), Duration::ZERO);
     for _ in 0..5 {

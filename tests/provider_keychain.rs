@@ -426,9 +426,9 @@ fn an_entry_that_is_there_is_never_overwritten() {
 }
 
 #[test]
-fn openings_at_once_and_dropped_ones_leave_nothing_behind() {
+fn openings_at_once_and_a_dropped_probe_do_not_disturb_each_other() {
     session(
-        "openings_at_once_and_dropped_ones_leave_nothing_behind",
+        "openings_at_once_and_a_dropped_probe_do_not_disturb_each_other",
         || async {
             let _daemon = keychain(true);
             let shelf = Shelf::sqlite();

@@ -19,7 +19,8 @@ use self::module::{Module, held};
 use self::uri::Uri;
 pub use self::wrap::Pkcs11Wrap;
 use super::{
-    Fields, KeyProvider, NewSlot, Probe, ProviderError, ProviderErrorKind, Recipe, SlotContext, pin,
+    Fields, KeyProvider, NewSlot, Probe, ProviderError, ProviderErrorKind, Recipe, Rights,
+    SlotContext, pin,
 };
 use crate::thread::{off_thread, within};
 
@@ -202,7 +203,13 @@ impl KeyProvider for Pkcs11 {
             let begun = Instant::now();
             let opened = Opened::of(&config)?;
             wrap::choose(&opened, config.wrap)?;
-            Ok(Probe::ready().after(begun.elapsed()))
+            // The key's attributes say so.
+            let rights = Rights {
+                open: Some(true),
+                make: Some(true),
+                rewrap: Some(false),
+            };
+            Ok(Probe::ready().after(begun.elapsed()).rights(rights))
         })
         .await
     }
