@@ -319,7 +319,8 @@ async fn a_slot_that_another_provider_took_over_ends_the_lease() {
             keyring.replace_slot(1, &raw(3), &[], &[]).await.unwrap();
         } else {
             // It opens its slot once more for that.
-            let changed = keyring.change_passphrase(1, &*provider, &raw(3));
+            let new = raw(3);
+            let changed = keyring.change_passphrase(1, &*provider, &new);
             changed.await.unwrap();
         }
         closed(&keyring).await;
