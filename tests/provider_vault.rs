@@ -969,17 +969,25 @@ async fn a_server_that_is_not_there_is_given_up_in_time() {
 #[tokio::test]
 async fn it_is_a_provider_as_every_other() {
     let bao = OpenBao::start();
-    for key in ["k", "another"] {
+    for key in ["off", "k", "another"] {
         bao.derived_key(key);
     }
+    bao.run(&["delete", "transit/keys/off/soft-delete"]);
     let (uri, other) = (bao.uri("k"), bao.uri("another"));
-    let made = |uri: String| {
+    let by = |uri: String, token: &'static str| {
         move || {
-            let provider = vault(&uri);
+            let provider = Vault::from_uri(&uri).unwrap().token(token);
             async { provider }
         }
     };
-    Conformance::new(made(uri), made(other))
+    let made = |uri| by(uri, "root");
+    let nobody = bao.uri_at(([127, 0, 0, 1], services::free_port()).into(), "k");
+    Conformance::new(made(uri.clone()), made(other))
+        .rewraps()
+        .fails(Kind::Unavailable, made(nobody))
+        .fails(Kind::Denied, by(uri, "s.none"))
+        .fails(Kind::Disabled, made(bao.uri("off")))
+        .fails(Kind::Destroyed, made(bao.uri("none")))
         .at_most(16)
         .run_all()
         .await;

@@ -210,7 +210,8 @@ impl Conformance {
 
     /// `make` makes an instance that can't work (its service is away, its credentials are nobody's, its key is disabled): each
     /// call of it fails with exactly this kind, within a minute. The time of a
-    /// [`Throttled`](ProviderErrorKind::Throttled) is not compared. May be given for several kinds.
+    /// [`Throttled`](ProviderErrorKind::Throttled) is not compared. An instance is dropped before another is made or asked, so it
+    /// may be what keeps the service away. May be given for several kinds.
     pub fn fails<F, Fut, P>(mut self, kind: ProviderErrorKind, make: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
