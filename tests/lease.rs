@@ -243,6 +243,9 @@ async fn a_service_that_is_away_is_tolerated_and_its_return_told() {
     for kind in [
         ProviderErrorKind::Unavailable,
         ProviderErrorKind::Throttled { retry_after: None },
+        ProviderErrorKind::Throttled {
+            retry_after: Some(SOON),
+        },
         ProviderErrorKind::NeedsInteraction,
     ] {
         assert_eq!(script.asked().await, 1);
@@ -285,6 +288,25 @@ async fn a_service_that_stays_away_closes_the_keyring_when_the_grace_is_over() {
             "{told:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_service_that_asks_for_time_gets_it_up_to_the_end_of_the_grace() {
+    let (provider, script) = Script::new("one");
+    let (shelf, events) = (Shelf::backend(), Events::default());
+    let grace = Duration::from_millis(300);
+    let keyring = created(&shelf, &provider, lease(&provider).grace(grace), &events).await;
+    for _ in 0..1000 {
+        script.answer(Answer::Kind(ProviderErrorKind::Throttled {
+            retry_after: Some(HOUR),
+        }));
+    }
+    // Not after an hour.
+    closed(&keyring).await;
+    // The one that was told to wait, and the one at the end, which comes twice if the two clocks differ by a hair. At the
+    // usual pace there are hundreds.
+    let asked = provider.calls.load(Ordering::SeqCst);
+    assert!(asked <= 3, "asked {asked} times");
 }
 
 #[tokio::test]

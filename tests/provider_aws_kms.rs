@@ -790,14 +790,19 @@ fn it_is_a_provider_as_every_other() {
     alone("it_is_a_provider_as_every_other", || {
         // moto says of another key's ciphertext that access is denied; KMS itself, and LocalStack, that the key is wrong.
         let cloud = Cloud::localstack();
-        let made = |arn: String| {
-            let endpoint = cloud.endpoint();
+        let at = |endpoint: String, arn: &str| {
+            let arn = arn.to_owned();
             move || {
                 let provider = provider(&arn, &endpoint);
                 async { provider }
             }
         };
-        let suite = Conformance::new(made(cloud.key()), made(cloud.key())).at_most(16);
+        let (key, another) = (cloud.key(), cloud.key());
+        let nobody = format!("http://127.0.0.1:{}", services::free_port());
+        let suite = Conformance::new(at(cloud.endpoint(), &key), at(cloud.endpoint(), &another))
+            .rewraps()
+            .fails(Unavailable, at(nobody, &key))
+            .at_most(16);
         wait(suite.run_all());
     });
 }

@@ -8,9 +8,14 @@ mod support;
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use custom_provider::{Agent, AgentProvider};
 use sealed_store::testing::provider::{ALL, Conformance};
-use sealed_store::{Combined, Patient, RecoveryCode};
+use sealed_store::{
+    Combined, Fields, KeyProvider, NewSlot, Patience, Patient, Probe, ProviderError,
+    ProviderErrorKind as Kind, Recipe, RecoveryCode, SlotContext,
+};
+use secrecy::SecretBox;
 use support::{passphrase, raw};
 
 async fn whole(suite: Conformance) {
@@ -71,6 +76,46 @@ async fn provider_of_the_example() {
     whole(Conformance::new(made("production"), made("somebody-elses"))).await;
 }
 
+const AWAY: [Kind; 5] = [
+    Kind::Unavailable,
+    Kind::Denied,
+    Kind::Disabled,
+    Kind::Destroyed,
+    Kind::NeedsInteraction,
+];
+
+/// The example's provider, whose agent answers each question with this.
+struct Away(AgentProvider, Kind);
+
+impl Away {
+    fn error(&self) -> ProviderError {
+        ProviderError::new(self.1, "the agent is away; wait for it")
+    }
+}
+
+#[async_trait]
+impl KeyProvider for Away {
+    fn kind(&self) -> &str {
+        self.0.kind()
+    }
+    fn reference(&self) -> Fields {
+        self.0.reference()
+    }
+    async fn generate(&self, _: &SlotContext) -> Result<NewSlot, ProviderError> {
+        Err(self.error())
+    }
+    async fn unwrap_secret(
+        &self,
+        _: &SlotContext,
+        _: &Recipe,
+    ) -> Result<SecretBox<[u8; 32]>, ProviderError> {
+        Err(self.error())
+    }
+    async fn probe(&self) -> Result<Probe, ProviderError> {
+        Err(self.error())
+    }
+}
+
 #[tokio::test]
 async fn two_providers_both_needed() {
     let agents = agents();
@@ -83,15 +128,44 @@ async fn two_providers_both_needed() {
     };
     for byte in [1, 2] {
         let other = made(byte, "somebody-elses");
-        whole(Conformance::new(made(1, "production"), other)).await;
+        let mut suite = Conformance::new(made(1, "production"), other);
+        // The kind of the part that fails, whichever it is.
+        for kind in AWAY {
+            let away = {
+                let agents = agents.clone();
+                move || Away(agents("production"), kind)
+            };
+            let second = away.clone();
+            suite = suite.fails(kind, move || {
+                let provider = Combined::new(raw(1), second());
+                async { provider }
+            });
+            if byte == 2 {
+                suite = suite.fails(kind, move || {
+                    let provider = Combined::new(away(), raw(1));
+                    async { provider }
+                });
+            }
+        }
+        whole(suite).await;
     }
 }
 
 #[tokio::test]
 async fn patience_around_a_provider() {
-    let suite = Conformance::new(
+    let agents = agents();
+    let mut suite = Conformance::new(
         || async { Patient::new(raw(1)) },
         || async { Patient::new(raw(2)) },
     );
+    // The kind of the last try.
+    for kind in AWAY {
+        let agents = agents.clone();
+        suite = suite.fails(kind, move || {
+            let away = Away(agents("production"), kind);
+            let provider = Patient::new(away).patience(Patience::new().tries(2));
+            async { provider }
+        });
+    }
     whole(suite.one_secret()).await;
 }

@@ -15,8 +15,10 @@ use std::time::{Duration, Instant};
 
 use sealed_store::testing::provider::Conformance;
 use sealed_store::{
-    KeyProvider, Keychain, Keyring, ProviderError, ProviderErrorKind, SealError, SlotInfo,
+    Fields, KeyProvider, Keychain, Keyring, NewSlot, Probe, ProviderError, ProviderErrorKind,
+    Recipe, SealError, SlotContext, SlotInfo,
 };
+use secrecy::SecretBox;
 use services::Service;
 use session_of_a_desktop::{
     OPEN, has_owner, keychain, keychain_of, session, with_policy, without_bus,
@@ -473,13 +475,57 @@ fn a_uri_is_a_service_and_nothing_else() {
     }
 }
 
+/// A keychain whose daemon stands still for as long as this is there.
+struct Still(Keychain, Arc<Service>);
+
+impl Still {
+    fn new(daemon: Arc<Service>) -> Self {
+        signal(&daemon, "STOP");
+        Self(provider().timeout(Duration::from_millis(500)), daemon)
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        signal(&self.1, "CONT");
+    }
+}
+
+#[async_trait::async_trait]
+impl KeyProvider for Still {
+    fn kind(&self) -> &str {
+        self.0.kind()
+    }
+    fn reference(&self) -> Fields {
+        self.0.reference()
+    }
+    async fn generate(&self, context: &SlotContext) -> Result<NewSlot, ProviderError> {
+        self.0.generate(context).await
+    }
+    async fn unwrap_secret(
+        &self,
+        context: &SlotContext,
+        recipe: &Recipe,
+    ) -> Result<SecretBox<[u8; 32]>, ProviderError> {
+        self.0.unwrap_secret(context, recipe).await
+    }
+    async fn probe(&self) -> Result<Probe, ProviderError> {
+        self.0.probe().await
+    }
+}
+
 /// What every provider must do: see `sealed_store::testing::provider`.
 #[test]
 fn it_is_a_provider_as_every_other() {
     session("it_is_a_provider_as_every_other", || async {
-        let _daemon = keychain(true);
+        let daemon = Arc::new(keychain(true));
         let made = |service: &'static str| move || async move { Keychain::new(service).unwrap() };
+        let still = move || {
+            let still = Still::new(Arc::clone(&daemon));
+            async { still }
+        };
         Conformance::new(made("sealed-store.test"), made("another"))
+            .fails(ProviderErrorKind::Unavailable, still)
             .kept_by_service()
             .notes(&["holder"])
             .at_most(16)

@@ -1,6 +1,7 @@
 //! Slots by Vault's Transit engine, against a real OpenBao.
 #![cfg(feature = "vault")]
 
+mod cli;
 #[path = "common/openbao.rs"]
 mod openbao;
 #[path = "common/proxy.rs"]
@@ -22,8 +23,9 @@ use openbao::OpenBao;
 use proxy::Proxy;
 use sealed_store::testing::provider::Conformance;
 use sealed_store::{
-    BackendKeyring, Fields, KeyProvider, Keyring, NewSlot, Patience, Patient, Probe, ProviderError,
-    ProviderErrorKind as Kind, Recipe, SealError, SlotContext, Vault, VaultAppRole,
+    BackendKeyring, Fields, KeyProvider, Keyring, NewSlot, Patience, Patient, Probe,
+    ProviderCredentials, ProviderError, ProviderErrorKind as Kind, Recipe, SealError, SlotContext,
+    Vault, VaultAppRole, provider_from_uri,
 };
 use secrecy::{ExposeSecret, SecretBox};
 use wacore::store::InMemoryBackend;
@@ -626,6 +628,111 @@ async fn an_app_role_logs_in_when_it_must() {
     }
 }
 
+/// The role of docs/providers.md, at this mount: its id, and a file with a secret id of its.
+fn role_at(bao: &OpenBao, mount: &str) -> (String, PathBuf) {
+    let path = format!("-path={mount}");
+    bao.run(&["auth", "enable", &path, "approle"]);
+    let role = format!("auth/{mount}/role/whatsapp");
+    bao.run(&["write", &role, "token_policies=make", "token_ttl=10m"]);
+    let role_id = bao.run(&["read", "-field=role_id", &format!("{role}/role-id")]);
+    let file = bao.folder().join(format!("{mount} secret id"));
+    (
+        role_id,
+        secret_file(&file, &new_secret_id(bao, mount, "whatsapp")),
+    )
+}
+
+fn new_secret_id(bao: &OpenBao, mount: &str, role: &str) -> String {
+    let path = format!("auth/{mount}/role/{role}/secret-id");
+    bao.run(&["write", "-f", "-field=secret_id", &path])
+}
+
+#[tokio::test]
+async fn a_uri_names_an_app_role_and_the_file_of_its_secret_id() {
+    let bao = OpenBao::start();
+    bao.derived_key("k");
+    bao.policy("make", MAKE);
+    let proxy = Proxy::to(bao.address());
+    let shelf = shelf();
+    for (mount, more) in [("approle", ""), ("bots", "&approle_mount=bots")] {
+        let (role_id, file) = role_at(&bao, mount);
+        let path = file.to_str().unwrap().replace(' ', "%20");
+        let through = |address| {
+            let uri = bao.uri_at(address, "k");
+            format!("{uri}?role_id={role_id}&secret_id_file={path}{more}")
+        };
+        let uri = through(proxy.address());
+        let patience = Patience::new().tries(1);
+        let credentials = ProviderCredentials::new().patience(patience);
+        let provider = || provider_from_uri(&uri, &credentials).unwrap();
+        // Nothing of it is recorded in a slot: another role opens it.
+        match mount {
+            "approle" => drop(Keyring::create(shelf.clone(), &provider()).await.unwrap()),
+            _ => drop(Keyring::open(shelf.clone(), &provider()).await.unwrap()),
+        }
+        let login = format!("POST /v1/auth/{mount}/login");
+        let decrypt = "POST /v1/transit/decrypt/k";
+        proxy.set(None);
+        let open = provider();
+        drop(Keyring::open(shelf.clone(), &open).await.unwrap());
+        assert_eq!(requests(&proxy), [login.as_str(), decrypt]);
+        proxy.set(None);
+        drop(Keyring::open(shelf.clone(), &open).await.unwrap());
+        assert_eq!(requests(&proxy), [decrypt]);
+
+        // By the command line.
+        let direct = through(bao.address());
+        let desk = cli::Desk::with_store();
+        let probed = desk.run(&["provider", "probe", &direct, "--try"]).ends(0);
+        assert!(!probed.stdout.is_empty());
+        desk.run(&["init", "by-role.db", "--provider", &direct])
+            .ends(0);
+        desk.run(&["status", "by-role.db", "--provider", &direct])
+            .ends(0);
+
+        // Each login reads the file again.
+        let right = std::fs::read_to_string(&file).unwrap();
+        proxy.set(None);
+        let refusals = |kind: Kind, logins: usize, what: &'static str| {
+            let provider = provider();
+            let proxy = &proxy;
+            let login = login.clone();
+            async move {
+                assert_eq!(refused(provider.probe().await), kind, "{what}");
+                assert_eq!(requests(proxy), vec![login; logins], "{what}");
+                proxy.set(None);
+            }
+        };
+        secret_file(&file, "0b7f2bd5-0000-0000-0000-000000000000");
+        refusals(Kind::Denied, 1, "a secret id of nobody").await;
+        desk.run(&["provider", "probe", &direct])
+            .says("denies the login");
+        secret_file(&file, &format!("{right}\n{right}"));
+        refusals(Kind::BadRequest, 0, "two lines").await;
+        secret_file(&file, &"a".repeat(8193));
+        refusals(Kind::BadRequest, 0, "more than 8 KiB").await;
+        secret_file(&file, &right);
+        for mode in [0o644, 0o660, 0o604] {
+            std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
+            refusals(Kind::BadRequest, 0, "others may read or write it").await;
+        }
+        std::fs::remove_file(&file).unwrap();
+        refusals(Kind::Unavailable, 0, "it is gone").await;
+        secret_file(&file, &new_secret_id(&bao, mount, "whatsapp"));
+        drop(Keyring::open(shelf.clone(), &provider()).await.unwrap());
+
+        // Of another role, and of no role.
+        bao.run(&[
+            "write",
+            &format!("auth/{mount}/role/other"),
+            "token_policies=make",
+        ]);
+        secret_file(&file, &new_secret_id(&bao, mount, "other"));
+        proxy.set(None);
+        refusals(Kind::Denied, 1, "another role's secret id").await;
+    }
+}
+
 #[tokio::test]
 async fn a_token_file_is_read_at_each_use() {
     let bao = OpenBao::start();
@@ -982,17 +1089,25 @@ async fn a_server_that_is_not_there_is_given_up_in_time() {
 #[tokio::test]
 async fn it_is_a_provider_as_every_other() {
     let bao = OpenBao::start();
-    for key in ["k", "another"] {
+    for key in ["off", "k", "another"] {
         bao.derived_key(key);
     }
+    bao.run(&["delete", "transit/keys/off/soft-delete"]);
     let (uri, other) = (bao.uri("k"), bao.uri("another"));
-    let made = |uri: String| {
+    let by = |uri: String, token: &'static str| {
         move || {
-            let provider = vault(&uri);
+            let provider = Vault::from_uri(&uri).unwrap().token(token);
             async { provider }
         }
     };
-    Conformance::new(made(uri), made(other))
+    let made = |uri| by(uri, "root");
+    let nobody = bao.uri_at(([127, 0, 0, 1], services::free_port()).into(), "k");
+    Conformance::new(made(uri.clone()), made(other))
+        .rewraps()
+        .fails(Kind::Unavailable, made(nobody))
+        .fails(Kind::Denied, by(uri, "s.none"))
+        .fails(Kind::Disabled, made(bao.uri("off")))
+        .fails(Kind::Destroyed, made(bao.uri("none")))
         .at_most(16)
         .run_all()
         .await;

@@ -31,7 +31,8 @@ const CALL: Duration = Duration::from_secs(30);
 ///
 /// * The same secret: all is well.
 /// * `Unavailable`, `Throttled`, `NeedsInteraction`, or no answer in [`Lease::call`]: the keyring stays open while the last good
-///   answer is no older than [`Lease::grace`]. It is asked again after a quarter of the interval.
+///   answer is no older than [`Lease::grace`]. It is asked again after a quarter of the interval, or after the longer time that
+///   the service named with `Throttled`, but no later than when the grace ends.
 /// * Anything else (`Denied`, `Disabled`, `Destroyed`, another secret, a slot that was removed through this handle, a provider that panics): every key
 ///   is wiped at once, as by [`Keyring::lock`](crate::Keyring::lock).
 ///
@@ -116,16 +117,26 @@ impl Lease {
             Err(_) => return Answer::ended("the provider panicked"),
             Ok(None) => return Answer::Cancelled,
             Ok(Some(None)) => {
-                return Answer::Unreachable("the provider did not answer in time".to_owned());
+                return Answer::Unreachable {
+                    reason: "the provider did not answer in time".to_owned(),
+                    retry_after: None,
+                };
             }
             Ok(Some(Some(Ok(secret)))) => secret,
             Ok(Some(Some(Err(error)))) => {
                 let tolerated =
                     error.is_retryable() || error.kind() == ProviderErrorKind::NeedsInteraction;
                 let revoked = error.kind().is_revoked();
+                let retry_after = match error.kind() {
+                    ProviderErrorKind::Throttled { retry_after } => retry_after,
+                    _ => None,
+                };
                 let reason = audit::reason(&error.into());
                 return match tolerated {
-                    true => Answer::Unreachable(reason),
+                    true => Answer::Unreachable {
+                        reason,
+                        retry_after,
+                    },
                     false => Answer::Ended { reason, revoked },
                 };
             }
@@ -139,6 +150,12 @@ impl Lease {
             Err(error) => Answer::ended(error),
         }
     }
+}
+
+/// Until one that could not answer is asked again: as long as it said itself, and not past the grace that is left, when its
+/// answer decides.
+fn until_next(every: Duration, retry_after: Option<Duration>, left: Duration) -> Duration {
+    (every / 4).max(retry_after.unwrap_or_default()).min(left)
 }
 
 /// What `future` gives, or `None` once the other end of `cancelled` is gone.
@@ -165,8 +182,15 @@ struct Question {
 
 enum Answer {
     Good,
-    Unreachable(String),
-    Ended { reason: String, revoked: bool },
+    Unreachable {
+        reason: String,
+        /// As the service said.
+        retry_after: Option<Duration>,
+    },
+    Ended {
+        reason: String,
+        revoked: bool,
+    },
     Cancelled,
 }
 
@@ -383,7 +407,10 @@ impl Watch {
                     wait = self.lease.every;
                     tolerating = false;
                 }
-                Answer::Unreachable(reason) if !past_grace => {
+                Answer::Unreachable {
+                    reason,
+                    retry_after,
+                } if !past_grace => {
                     if !tolerating {
                         core.audit.record(&AuditEvent::LeaseUnreachable {
                             keyring,
@@ -395,12 +422,12 @@ impl Watch {
                     tolerating = true;
                     let left = self.lease.grace.saturating_sub(good.elapsed());
                     asked = Moment::now();
-                    wait = (self.lease.every / 4).min(left);
+                    wait = until_next(self.lease.every, retry_after, left);
                 }
                 answer => {
                     let (reason, revoked) = match answer {
                         Answer::Ended { reason, revoked } => (reason, revoked),
-                        Answer::Unreachable(reason) => (reason, false),
+                        Answer::Unreachable { reason, .. } => (reason, false),
                         Answer::Good | Answer::Cancelled => return,
                     };
                     let ended = AuditEvent::LeaseEnded {
@@ -450,3 +477,6 @@ enum Next {
     SlotGone,
     Ask(Box<Question>),
 }
+
+#[cfg(test)]
+mod tests;

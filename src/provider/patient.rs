@@ -104,9 +104,14 @@ impl<P: KeyProvider> Patient<P> {
         &self.inner
     }
 
-    async fn tried<T, F: Future<Output = Result<T>>>(
+    async fn tried<T, F: Future<Output = Result<T>>>(&self, call: impl FnMut() -> F) -> Result<T> {
+        self.tried_pausing(call, pause).await
+    }
+
+    async fn tried_pausing<T, F: Future<Output = Result<T>>, W: Future<Output = ()>>(
         &self,
         mut call: impl FnMut() -> F,
+        mut pause: impl FnMut(Duration) -> W,
     ) -> Result<T> {
         let begun = Instant::now();
         let left = || self.patience.total.saturating_sub(begun.elapsed());

@@ -35,7 +35,7 @@ impl ProviderCredentials {
         self
     }
 
-    /// The token of a Vault (`vault:`).
+    /// The token of a Vault (`vault:`) whose URI names no token file and no role.
     pub fn token(mut self, token: impl Into<SecretString>) -> Self {
         self.token = Some(token.into());
         self
@@ -75,9 +75,17 @@ impl ProviderCredentials {
     }
 }
 
-/// The schemes: one line each.
+#[cfg(feature = "vault")]
+fn two_of_a_kind() -> ProviderError {
+    ProviderError::new(
+        ProviderErrorKind::BadRequest,
+        "a token was given, and the URI says to take it from elsewhere; leave one of them out",
+    )
+}
+
+/// The schemes: one line each, with the credential that may be given besides, unless the provider has it by its URI.
 macro_rules! schemes {
-    ($($scheme:literal $feature:tt $provider:ident [$($credential:ident)?];)*) => {
+    ($($scheme:literal $feature:tt $provider:ident [$($credential:ident $(unless $has:ident)?)?];)*) => {
         /// Each scheme with the Cargo feature that its provider is behind, and whether that was built in.
         #[cfg(test)]
         const SCHEMES: &[(&str, &str, bool)] = &[$(($scheme, $feature, cfg!(feature = $feature))),*];
@@ -97,6 +105,7 @@ macro_rules! schemes {
                         let provider = super::$provider::from_uri(uri)?;
                         $(
                             let provider = match &credentials.$credential {
+                                $(Some(_) if provider.$has() => return Err(two_of_a_kind()),)?
                                 Some(secret) => provider.$credential(secret.clone()),
                                 None => provider,
                             };
@@ -125,7 +134,7 @@ schemes! {
     "keychain" "keychain" Keychain [];
     "pkcs11" "pkcs11" Pkcs11 [pin];
     "tpm2" "tpm2" Tpm2 [pin];
-    "vault" "vault" Vault [token];
+    "vault" "vault" Vault [token unless has_credentials];
 }
 
 /// The provider that a URI names, with patience around it ([`Patient`]). Nothing is contacted yet.
@@ -149,7 +158,7 @@ schemes! {
 ///
 /// # Errors
 /// [`ProviderErrorKind::BadRequest`] for an unknown scheme, for one whose feature was not built in (it names the feature), for a
-/// credential that the provider has no use for, for more than 4,096 bytes or control characters, and as the
+/// credential that the provider has no use for or that its URI has another source of, for more than 4,096 bytes or control characters, and as the
 /// provider's own `from_uri`.
 pub fn provider_from_uri(
     uri: &str,

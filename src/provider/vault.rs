@@ -91,12 +91,26 @@ pub struct VaultReport {
 
 impl Vault {
     /// `vault:https://HOST[:PORT]/MOUNT/keys/NAME`, with the parameters `namespace` (a path), `ca` (a PEM file with the
-    /// certificates that are trusted, instead of the public ones) and `token_file` (as [`Self::token_file`]), percent-encoded.
-    /// `http` is taken for a loopback address only, written in digits. Without `token_file`, or one of the methods below, the
-    /// token is taken from the environment variable `VAULT_TOKEN`, at each use.
+    /// certificates that are trusted, instead of the public ones) and one of
+    ///
+    /// * `token_file`, as [`Self::token_file`];
+    /// * `role_id` and `secret_id_file`, and `approle_mount` where it is not `approle`, as [`Self::app_role`];
+    ///
+    /// percent-encoded. `http` is taken for a loopback address only, written in digits. Without these, or one of the methods
+    /// below, which replace them, the token is taken from the environment variable `VAULT_TOKEN`, at each use.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), sealed_store::ProviderError> {
+    /// let vault = sealed_store::Vault::from_uri(
+    ///     "vault:https://vault.example:8200/transit/keys/whatsapp?role_id=9b1c0e4e&secret_id_file=/etc/whatsapp/secret-id",
+    /// )?;
+    /// # let _ = vault;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`ProviderErrorKind::BadRequest`] for anything else, and for a `ca` that holds no certificate;
+    /// [`ProviderErrorKind::BadRequest`] for anything else, for both a token file and a role, and for a `ca` that holds no certificate;
     /// [`ProviderErrorKind::Unavailable`] if it can't be read. No connection is made.
     pub fn from_uri(uri: &str) -> Result<Self> {
         let parsed = uri::parse(uri)?;
@@ -109,13 +123,16 @@ impl Vault {
             inner: Arc::new(Inner {
                 place: parsed.place,
                 client,
-                credentials: parsed
-                    .token_file
-                    .map_or(Credentials::Environment, Credentials::TokenFile),
+                credentials: parsed.credentials,
                 timeout: Duration::from_secs(5),
                 session: Mutex::new(None),
             }),
         })
+    }
+
+    /// Whether the URI, or a method, says where the token comes from.
+    pub(super) fn has_credentials(&self) -> bool {
+        !matches!(self.inner.credentials, Credentials::Environment)
     }
 
     /// With this token.

@@ -59,6 +59,15 @@ impl VaultAppRole {
     }
 }
 
+#[cfg(test)]
+impl VaultAppRole {
+    /// All of it, none of which is secret.
+    pub(super) fn told(&self) -> String {
+        let file = self.secret_id_file.display();
+        format!("{} {file} {}", self.role_id, self.mount)
+    }
+}
+
 #[derive(Serialize)]
 struct Login<'a> {
     role_id: &'a str,

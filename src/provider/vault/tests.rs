@@ -24,6 +24,7 @@ fn a_uri_names_a_key_at_a_server() {
         "vault:http://127.8.9.1/transit/keys/k",
         "vault:http://[::1]:8200/transit/keys/k",
         "vault:https://vault/transit/keys/k?token_file=/a%20b",
+        "vault:https://vault/transit/keys/k?secret_id_file=/a&role_id=b",
     ] {
         vault(good).unwrap();
     }
@@ -75,6 +76,23 @@ fn anything_odd_in_a_uri_is_refused() {
         "vault:https://vault/transit/keys/k?Namespace=a",
         "vault:https://vault/transit/keys/k?token_file=%ff",
         "vault:https://vault/transit/keys/k?token_file=a%00b",
+        "vault:https://vault/transit/keys/k?role_id=r",
+        "vault:https://vault/transit/keys/k?secret_id_file=/s",
+        "vault:https://vault/transit/keys/k?approle_mount=m",
+        "vault:https://vault/transit/keys/k?role_id=r&approle_mount=m",
+        "vault:https://vault/transit/keys/k?token_file=/t&approle_mount=m",
+        "vault:https://vault/transit/keys/k?token_file=/t&role_id=r&secret_id_file=/s",
+        "vault:https://vault/transit/keys/k?token_file=/t&role_id=r",
+        "vault:https://vault/transit/keys/k?role_id=r&secret_id=s",
+        "vault:https://vault/transit/keys/k?role_id=r&secret_id_file=/s&secret_id=s",
+        "vault:https://vault/transit/keys/k?role_id=r&role_id=r&secret_id_file=/s",
+        "vault:https://vault/transit/keys/k?role_id=r&secret_id_file=/s&secret_id_file=/t",
+        "vault:https://vault/transit/keys/k?role_id=&secret_id_file=/s",
+        "vault:https://vault/transit/keys/k?role_id=r&secret_id_file=",
+        "vault:https://vault/transit/keys/k?role_id=a%0ab&secret_id_file=/s",
+        "vault:https://vault/transit/keys/k?role_id=r&secret_id_file=/s&approle_mount=",
+        "vault:https://vault/transit/keys/k?role_id=r&secret_id_file=/s&approle_mount=..%2fsys",
+        "vault:https://vault/transit/keys/k?role_id=r&secret_id_file=/s&approle_mount=a&approle_mount=a",
         "vault:https://vault/transit/keys/k k",
         "vault:http://127.0.0.1/transit/keys/k?ca=/x",
     ] {
@@ -88,6 +106,48 @@ fn anything_odd_in_a_uri_is_refused() {
         "a".repeat(5000)
     );
     assert!(Vault::from_uri(&long).is_err());
+}
+
+#[test]
+fn a_uri_says_where_the_token_comes_from() {
+    let credentials = |query: &str| {
+        let uri = format!("vault:https://vault/transit/keys/k{query}");
+        let vault = Vault::from_uri(&uri).unwrap_or_else(|error| panic!("{uri}: {error}"));
+        match &vault.inner.credentials {
+            Credentials::Environment => {
+                assert!(!vault.has_credentials());
+                "environment".to_owned()
+            }
+            Credentials::Token(_) => panic!("{uri}"),
+            Credentials::TokenFile(path) => format!("file {}", path.display()),
+            Credentials::AppRole(role) => format!("role {}", role.told()),
+        }
+    };
+    assert_eq!(credentials(""), "environment");
+    assert_eq!(credentials("?namespace=x"), "environment");
+    assert_eq!(credentials("?token_file=/a%20b"), "file /a b");
+    assert_eq!(
+        credentials("?role_id=a%26b%2f%c3%a4&secret_id_file=/s%20t"),
+        "role a&b/ä /s t approle"
+    );
+    assert_eq!(
+        credentials("?approle_mount=bots%2fa&secret_id_file=s&namespace=x&role_id=r"),
+        "role r s bots/a"
+    );
+}
+
+#[test]
+fn a_token_that_is_given_besides_another_source_is_refused() {
+    use crate::provider::{ProviderCredentials, provider_from_uri};
+    let token = ProviderCredentials::new().token("t");
+    let uri = "vault:https://vault/transit/keys/k";
+    assert!(provider_from_uri(uri, &token).is_ok());
+    for other in ["token_file=/t", "role_id=r&secret_id_file=/s"] {
+        let uri = format!("{uri}?{other}");
+        assert!(provider_from_uri(&uri, &ProviderCredentials::new()).is_ok());
+        let error = provider_from_uri(&uri, &token).err().expect(other);
+        assert_eq!(error.kind(), ProviderErrorKind::BadRequest, "{other}");
+    }
 }
 
 #[test]

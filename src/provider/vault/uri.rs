@@ -1,12 +1,14 @@
-//! `vault:https://HOST[:PORT]/MOUNT/keys/NAME?namespace=..&ca=..&token_file=..`
+//! `vault:https://HOST[:PORT]/MOUNT/keys/NAME?namespace=..&ca=..&token_file=..`, or with `role_id=..&secret_id_file=..&approle_mount=..`
+//! in place of `token_file`.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ureq::http::Uri;
 
-use super::Result;
+use super::credentials::{Credentials, VaultAppRole};
 use super::failure::misconfigured;
+use super::{ProviderError, Result};
 
 /// A Transit key at a server.
 #[derive(Clone)]
@@ -29,17 +31,61 @@ pub(super) struct Parsed {
     pub(super) place: Place,
     pub(super) namespace: Option<String>,
     pub(super) ca: Option<PathBuf>,
-    pub(super) token_file: Option<PathBuf>,
+    pub(super) credentials: Credentials,
+}
+
+/// The parameters that say where credentials come from.
+#[derive(Default)]
+struct Named {
+    token_file: Option<PathBuf>,
+    role_id: Option<String>,
+    secret_id_file: Option<PathBuf>,
+    approle_mount: Option<String>,
+}
+
+impl Named {
+    fn credentials(self) -> Result<Credentials> {
+        let role = match (self.role_id, self.secret_id_file, self.approle_mount) {
+            (Some(role_id), Some(file), mount) => {
+                let role = VaultAppRole::new(role_id, file);
+                Some(match mount {
+                    Some(mount) => role.mount(mount),
+                    None => role,
+                })
+            }
+            (None, None, None) => None,
+            _ => {
+                return Err(misconfigured(
+                    "a login by AppRole takes both role_id and secret_id_file in the URI, and approle_mount with them only",
+                ));
+            }
+        };
+        match (self.token_file, role) {
+            (Some(_), Some(_)) => Err(misconfigured(
+                "the URI names a token file and an AppRole; leave one of them out",
+            )),
+            (Some(file), None) => Ok(Credentials::TokenFile(file)),
+            (None, Some(role)) => Ok(Credentials::AppRole(role)),
+            (None, None) => Ok(Credentials::Environment),
+        }
+    }
 }
 
 const LONGEST: usize = 4096;
 
+fn form() -> ProviderError {
+    misconfigured(
+        "the URI of a Vault key is vault:https://HOST[:PORT]/MOUNT/keys/NAME, with the parameters namespace, ca, token_file, role_id, secret_id_file and approle_mount",
+    )
+}
+
+fn holds_credentials() -> ProviderError {
+    misconfigured(
+        "a URI must not hold credentials: give the token by VAULT_TOKEN, a token file or AppRole, whose secret id is in a file",
+    )
+}
+
 pub(super) fn parse(text: &str) -> Result<Parsed> {
-    let form = || {
-        misconfigured(
-            "the URI of a Vault key is vault:https://HOST[:PORT]/MOUNT/keys/NAME, with the parameters namespace, ca and token_file",
-        )
-    };
     let url = text
         .strip_prefix("vault:")
         .filter(|_| text.len() <= LONGEST)
@@ -49,9 +95,7 @@ pub(super) fn parse(text: &str) -> Result<Parsed> {
     let uri: Uri = url.parse().map_err(|_| form())?;
     let authority = uri.authority().ok_or_else(form)?;
     if authority.as_str().contains('@') {
-        return Err(misconfigured(
-            "a URI must not hold credentials: give the token by VAULT_TOKEN, a token file or AppRole",
-        ));
+        return Err(holds_credentials());
     }
     // A port that is no number is no port to `Uri`.
     let host = authority.host();
@@ -88,8 +132,9 @@ pub(super) fn parse(text: &str) -> Result<Parsed> {
         },
         namespace: None,
         ca: None,
-        token_file: None,
+        credentials: Credentials::Environment,
     };
+    let mut named = Named::default();
     for parameter in uri.query().into_iter().flat_map(|query| query.split('&')) {
         let (name, value) = parameter.split_once('=').ok_or_else(form)?;
         let value = percent_encoding::percent_decode_str(value)
@@ -106,7 +151,24 @@ pub(super) fn parse(text: &str) -> Result<Parsed> {
                 parsed.namespace.replace(namespace.to_owned()).is_none()
             }
             "ca" => parsed.ca.replace(PathBuf::from(&*value)).is_none(),
-            "token_file" => parsed.token_file.replace(PathBuf::from(&*value)).is_none(),
+            "token_file" => named.token_file.replace(PathBuf::from(&*value)).is_none(),
+            "role_id" => {
+                if value.chars().any(char::is_control) {
+                    return Err(form());
+                }
+                named.role_id.replace(value.into_owned()).is_none()
+            }
+            "secret_id_file" => {
+                let path = PathBuf::from(&*value);
+                named.secret_id_file.replace(path).is_none()
+            }
+            "approle_mount" => {
+                if !is_path(&value) {
+                    return Err(form());
+                }
+                named.approle_mount.replace(value.into_owned()).is_none()
+            }
+            "token" | "secret_id" => return Err(holds_credentials()),
             _ => false,
         };
         // Unknown, or said twice.
@@ -117,6 +179,7 @@ pub(super) fn parse(text: &str) -> Result<Parsed> {
     if parsed.ca.is_some() && scheme == "http" {
         return Err(misconfigured("ca is of no use with plain http; use https"));
     }
+    parsed.credentials = named.credentials()?;
     Ok(parsed)
 }
 

@@ -24,6 +24,12 @@
 //! caller and is the same in every slot (a raw key); [`Conformance::unbound`] for one whose service is not told the slot. In
 //! both cases the keyring still binds the secret, and the behaviours in `keyring` still hold.
 //!
+//! # What it must say when it can't work
+//!
+//! [`Conformance::fails`] takes instances that can't work and the kind that says why: a closed port is
+//! [`Unavailable`](ProviderErrorKind::Unavailable), a token of nobody [`Denied`](ProviderErrorKind::Denied). Give one for each
+//! kind that your service can be brought to. [`Conformance::rewraps`] is for a service that encrypts a secret anew.
+//!
 //! # What a recipe may hold
 //!
 //! One spelling of each field, and no field that the provider does not know: hexadecimal digits in one case, Base64 whose
@@ -39,7 +45,9 @@
 
 mod cancel;
 mod direct;
+mod errors;
 mod keyring;
+mod rewrap;
 mod shelf;
 mod support;
 mod tamper;
@@ -47,12 +55,11 @@ mod tamper;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use super::contract::Failure;
 use super::contract::caught;
-use crate::provider::KeyProvider;
-#[cfg(doc)]
-use crate::provider::ProviderErrorKind;
+use crate::provider::{KeyProvider, ProviderErrorKind};
 
 #[cfg(not(target_arch = "wasm32"))]
 type Making = Pin<Box<dyn Future<Output = Arc<dyn KeyProvider>> + Send>>;
@@ -73,6 +80,14 @@ where
     })
 }
 
+/// Instances that can't work.
+struct Failing {
+    kind: ProviderErrorKind,
+    make: Maker,
+    /// Whether a probe finds it out.
+    probes: bool,
+}
+
 /// The suite, and what it has to know of the provider.
 #[must_use]
 pub struct Conformance {
@@ -81,8 +96,12 @@ pub struct Conformance {
     one_secret: bool,
     unbound: bool,
     kept_by_service: bool,
+    rewraps: bool,
+    failing: Vec<Failing>,
     notes: &'static [&'static str],
     at_most: usize,
+    /// How long a call of one that can't work may take.
+    longest: Duration,
 }
 
 /// The behaviours, in the order in which they run: group and function. Each function's documentation says what is asked.
@@ -127,6 +146,9 @@ behaviours! {
     cancel::generate_dropped_at_every_pause,
     cancel::unwrap_dropped_at_every_pause,
     cancel::probe_dropped_at_every_pause,
+    errors::kinds,
+    rewrap::own_key,
+    rewrap::what_does_not_open,
     keyring::whole_life,
     keyring::another_key_opens_nothing,
     keyring::moved_recipe,
@@ -151,8 +173,11 @@ impl Conformance {
             one_secret: false,
             unbound: false,
             kept_by_service: false,
+            rewraps: false,
+            failing: Vec::new(),
             notes: &[],
             at_most: usize::MAX,
+            longest: Duration::from_secs(60),
         }
     }
 
@@ -174,6 +199,45 @@ impl Conformance {
     /// `generate` in one slot may be refused, since it would replace the first one's secret.
     pub fn kept_by_service(mut self) -> Self {
         self.kept_by_service = true;
+        self
+    }
+
+    /// [`KeyProvider::rewrap`] works, to the provider's own key at least. Without this it must answer `BadRequest`.
+    pub fn rewraps(mut self) -> Self {
+        self.rewraps = true;
+        self
+    }
+
+    /// `make` makes an instance that can't work (its service is away, its credentials are nobody's, its key is disabled): each
+    /// call of it fails with exactly this kind, within a minute. The time of a
+    /// [`Throttled`](ProviderErrorKind::Throttled) is not compared. An instance is dropped before another is made or asked, so it
+    /// may be what keeps the service away. May be given for several kinds.
+    pub fn fails<F, Fut, P>(mut self, kind: ProviderErrorKind, make: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = P> + Send + 'static,
+        P: KeyProvider + 'static,
+    {
+        self.failing.push(Failing {
+            kind,
+            make: maker(make),
+            probes: true,
+        });
+        self
+    }
+
+    /// As [`Self::fails`], where [`KeyProvider::probe`] can't know it: it is not asked.
+    pub fn fails_in_use<F, Fut, P>(mut self, kind: ProviderErrorKind, make: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = P> + Send + 'static,
+        P: KeyProvider + 'static,
+    {
+        self.failing.push(Failing {
+            kind,
+            make: maker(make),
+            probes: false,
+        });
         self
     }
 

@@ -34,7 +34,24 @@ enum Broken {
     NotReady,
     StuckAfterDrop,
     OneAtATime,
+    OtherKindWhenDown,
+    WorksWhenDown,
+    HangsWhenDown,
+    LoudWhenDown,
+    ReadyWhenDown,
+    CanNotRewrap,
+    UnavailableForRewrap,
+    RewrapsToAnother,
+    RewrapsUnbound,
+    RewrapEndsTheOld,
+    RewrapsAnySlot,
+    RewrapsAnything,
+    RewrapsAnyKey,
+    RewrapsToNowhere,
 }
+
+/// The slot of a secret that is given in any; nothing else asks for it.
+const UNBOUND: u32 = 0xdead_beef;
 
 type Service = Arc<Mutex<HashMap<String, (SlotContext, &'static str, [u8; 32])>>>;
 
@@ -43,6 +60,8 @@ struct Sample {
     service: Service,
     key: &'static str,
     broken: Broken,
+    /// Why it can't work.
+    down: Option<ProviderErrorKind>,
     used: AtomicUsize,
     inside: AtomicUsize,
 }
@@ -58,6 +77,15 @@ impl Sample {
 
     /// Gives way in the middle, as a call over a network does.
     async fn give_way(&self) -> Result<(), ProviderError> {
+        if let Some(kind) = self.down {
+            return match self.broken {
+                Broken::WorksWhenDown => Ok(()),
+                Broken::OtherKindWhenDown => Err(error(ProviderErrorKind::Corrupt)),
+                Broken::HangsWhenDown => std::future::pending().await,
+                Broken::LoudWhenDown => Err(ProviderError::new(kind, "the service is busy")),
+                _ => Err(error(kind)),
+            };
+        }
         let others = self.inside.fetch_add(1, Ordering::SeqCst);
         if self.is(Broken::OneAtATime) && others > 0 {
             self.inside.fetch_sub(1, Ordering::SeqCst);
@@ -173,13 +201,62 @@ impl KeyProvider for Sample {
         if *key != self.key && !self.is(Broken::AnyKey) {
             return Err(error(ProviderErrorKind::WrongKey));
         }
-        if bound != context && !self.is(Broken::Unbound) {
+        if bound != context && !self.is(Broken::Unbound) && bound.slot != UNBOUND {
             return Err(error(ProviderErrorKind::ContextMismatch));
         }
         Ok(SecretBox::new(Box::new(*secret)))
     }
 
+    async fn rewrap(
+        &self,
+        context: &SlotContext,
+        recipe: &Recipe,
+        to: &Fields,
+    ) -> Result<Fields, ProviderError> {
+        match self.broken {
+            Broken::CanNotRewrap => return Err(error(ProviderErrorKind::BadRequest)),
+            Broken::UnavailableForRewrap => return Err(error(ProviderErrorKind::Unavailable)),
+            _ => {}
+        }
+        if *to != self.reference() && !self.is(Broken::RewrapsToNowhere) {
+            return Err(error(ProviderErrorKind::BadRequest));
+        }
+        let handle = recipe.material.get("handle");
+        let handle = handle.ok_or_else(|| self.damaged())?;
+        let mut service = self.service.lock().unwrap();
+        let mut kept = match service.get(handle) {
+            Some(kept) => *kept,
+            None if self.is(Broken::RewrapsAnything) => (*context, self.key, [7; 32]),
+            None => {
+                drop(service);
+                return Err(self.damaged());
+            }
+        };
+        if recipe.material.len() != 1 && !self.is(Broken::RewrapsAnything) {
+            drop(service);
+            return Err(self.damaged());
+        }
+        if kept.1 != self.key && !self.is(Broken::RewrapsAnyKey) {
+            return Err(error(ProviderErrorKind::WrongKey));
+        }
+        if kept.0 != *context && !self.is(Broken::RewrapsAnySlot) {
+            return Err(error(ProviderErrorKind::ContextMismatch));
+        }
+        let anew = hex::encode(secret::random_id().unwrap());
+        match self.broken {
+            Broken::RewrapsToAnother => kept.2[0] ^= 1,
+            Broken::RewrapsUnbound => kept.0.slot = UNBOUND,
+            Broken::RewrapEndsTheOld => drop(service.remove(handle)),
+            _ => {}
+        }
+        service.insert(anew.clone(), kept);
+        Ok(Fields::from([("handle".to_owned(), anew)]))
+    }
+
     async fn probe(&self) -> Result<Probe, ProviderError> {
+        if self.is(Broken::ReadyWhenDown) {
+            return Ok(Probe::ready());
+        }
         self.give_way().await?;
         let mut probe = Probe::ready();
         probe.ready = !self.is(Broken::NotReady);
@@ -187,10 +264,10 @@ impl KeyProvider for Sample {
     }
 }
 
-/// The names of the behaviours that fail.
-async fn failed(broken: Broken) -> Vec<&'static str> {
+/// The suite on a sample, which is broken in this way and says that it can rewrap.
+fn suite(broken: Broken) -> Conformance {
     let service = Service::default();
-    let make = |key| {
+    let make = |key, down| {
         let service = Arc::clone(&service);
         move || {
             let service = Arc::clone(&service);
@@ -199,14 +276,36 @@ async fn failed(broken: Broken) -> Vec<&'static str> {
                     service,
                     key,
                     broken,
+                    down,
                     used: AtomicUsize::new(0),
                     inside: AtomicUsize::new(0),
                 }
             }
         }
     };
-    let failures = Conformance::new(make("one"), make("two")).check().await;
+    let throttled = |retry_after| ProviderErrorKind::Throttled { retry_after };
+    let minute = Some(Duration::from_secs(60));
+    let mut suite = Conformance::new(make("one", None), make("two", None))
+        .rewraps()
+        .fails(
+            ProviderErrorKind::Denied,
+            make("one", Some(ProviderErrorKind::Denied)),
+        )
+        .fails(throttled(None), make("one", Some(throttled(minute))));
+    if broken == Broken::HangsWhenDown {
+        suite.longest = Duration::from_millis(20);
+    }
+    suite
+}
+
+async fn failed_of(suite: Conformance) -> Vec<&'static str> {
+    let failures = suite.check().await;
     failures.iter().map(|failure| failure.behaviour).collect()
+}
+
+/// The names of the behaviours that fail.
+async fn failed(broken: Broken) -> Vec<&'static str> {
+    failed_of(suite(broken)).await
 }
 
 #[tokio::test]
@@ -251,10 +350,46 @@ async fn a_sound_provider_passes_and_each_broken_one_is_found() {
             "cancel::probe_dropped_at_every_pause",
         ),
         (Broken::OneAtATime, "direct::concurrent_futures"),
+        (Broken::OtherKindWhenDown, "errors::kinds"),
+        (Broken::WorksWhenDown, "errors::kinds"),
+        (Broken::HangsWhenDown, "errors::kinds"),
+        (Broken::LoudWhenDown, "errors::kinds"),
+        (Broken::ReadyWhenDown, "errors::kinds"),
+        (Broken::CanNotRewrap, "rewrap::own_key"),
+        (Broken::UnavailableForRewrap, "rewrap::own_key"),
+        (Broken::RewrapsToAnother, "rewrap::own_key"),
+        (Broken::RewrapsUnbound, "rewrap::own_key"),
+        (Broken::RewrapEndsTheOld, "rewrap::own_key"),
+        (Broken::RewrapsAnySlot, "rewrap::what_does_not_open"),
+        (Broken::RewrapsAnything, "rewrap::what_does_not_open"),
+        (Broken::RewrapsAnyKey, "rewrap::what_does_not_open"),
+        (Broken::RewrapsToNowhere, "rewrap::what_does_not_open"),
     ] {
         let failed = failed(broken).await;
         assert!(failed.contains(&by), "{broken:?} fails only {failed:?}");
     }
+}
+
+#[tokio::test]
+async fn what_was_not_promised_of_rewrap_is_bad_request() {
+    let without = |broken| {
+        let mut suite = suite(broken);
+        suite.rewraps = false;
+        failed_of(suite)
+    };
+    assert_eq!(without(Broken::CanNotRewrap).await, [""; 0]);
+    for broken in [Broken::No, Broken::UnavailableForRewrap] {
+        assert_eq!(without(broken).await, ["rewrap::own_key"], "{broken:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_probe_that_can_not_know_is_not_asked() {
+    let mut suite = suite(Broken::ReadyWhenDown);
+    for failing in &mut suite.failing {
+        failing.probes = false;
+    }
+    assert_eq!(failed_of(suite).await, [""; 0]);
 }
 
 #[test]
