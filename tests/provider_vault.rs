@@ -651,7 +651,7 @@ fn new_secret_id(bao: &OpenBao, mount: &str, role: &str) -> String {
 async fn a_uri_names_an_app_role_and_the_file_of_its_secret_id() {
     let bao = OpenBao::start();
     bao.derived_key("k");
-    bao.policy("make", MAKE);
+    bao.policy("make", &admin_policy());
     let proxy = Proxy::to(bao.address());
     let shelf = shelf();
     for (mount, more) in [("approle", ""), ("bots", "&approle_mount=bots")] {
