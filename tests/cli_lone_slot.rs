@@ -1,13 +1,16 @@
 //! A store whose only slot is in a keychain is lost with the desktop, so it is made only for who says that they know.
 
 mod cli;
+#[cfg(feature = "tpm2")]
 #[path = "common/services.rs"]
 mod services;
+#[cfg(feature = "tpm2")]
 #[path = "common/swtpm.rs"]
 mod swtpm;
 
 use cli::{Desk, ran};
 use sealed_store::store::sqlite::SqliteStore;
+#[cfg(feature = "tpm2")]
 use swtpm::Swtpm;
 use wacore::store::traits::{DeviceStore, SignalStore};
 
@@ -26,6 +29,7 @@ fn a_keychain_alone_needs_consent_and_is_not_asked_before_it() {
 }
 
 /// Whatever is done to the slots: with consent it is done, without it nothing is.
+#[cfg(feature = "tpm2")]
 #[test]
 fn no_verb_leaves_a_tpm_alone_without_consent() {
     let (desk, tpm) = (Desk::with_store(), Swtpm::start());

@@ -1,6 +1,6 @@
 //! What it costs to open a keyring through each provider, and how soon a lease closes it, with the real services on loopback.
 //!
-//! `cargo bench --bench providers` prints two tables; `-- 51` at its end does 51 rounds instead of 21. Each round opens through
+//! `cargo bench --features tpm2 --bench providers` prints two tables; `-- 51` at its end does 51 rounds instead of 21. Each round opens through
 //! a raw key and through the provider, one after the other, and the ratio is that of the two. Nothing fails here: a bench reports.
 //! `scripts/services` installs what it starts.
 

@@ -24,6 +24,8 @@ pub fn built(name: &str) -> PathBuf {
     cargo
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["build", "--locked", "--offline", "--example", name])
+        // With the features of this test's own build, so that nothing is built anew.
+        .args(cfg!(feature = "tpm2").then_some("--all-features"))
         .arg("--target-dir")
         .arg(profile.parent().expect("it is in a target folder"))
         .arg("--profile")
