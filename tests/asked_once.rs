@@ -131,7 +131,6 @@ async fn a_provider_that_can_not_answer_now_is_asked_once() {
     for kind in [
         ProviderErrorKind::Unavailable,
         ProviderErrorKind::Throttled { retry_after: None },
-        ProviderErrorKind::NeedsInteraction,
     ] {
         let away = Named::failing(kind);
         let error = refused(shelf.open(&away).await);
@@ -141,8 +140,35 @@ async fn a_provider_that_can_not_answer_now_is_asked_once() {
         );
         assert_eq!(away.asked(), 1, "{kind:?}");
     }
-    // What is about one slot says nothing of the next.
-    let wrong = Named::failing(ProviderErrorKind::Corrupt);
-    refused(shelf.open(&wrong).await);
-    assert_eq!(wrong.asked(), 4);
+    // What is about one slot (that it has a PIN, too) says nothing of the next.
+    for kind in [
+        ProviderErrorKind::Corrupt,
+        ProviderErrorKind::NeedsInteraction,
+    ] {
+        let wrong = Named::failing(kind);
+        refused(shelf.open(&wrong).await);
+        assert_eq!(wrong.asked(), 4, "{kind:?}");
+    }
+}
+
+/// Whoever can write the file could have a wrong PIN tried until the token takes none any more.
+#[tokio::test]
+async fn a_slot_that_is_there_twice_is_asked_for_not_once() {
+    let ours = named(3);
+    let shelf = shelf_of(&ours).await;
+    shelf
+        .edit("keyring", |body| {
+            let slots = body["slots"].as_array_mut().unwrap();
+            let again = slots[2].clone();
+            slots.extend([again.clone(), again]);
+        })
+        .await;
+    for options in [KeyringOptions::new(), KeyringOptions::new().slot(3)] {
+        let error = refused(shelf.open_with(options, &ours).await);
+        assert!(
+            matches!(error, SealError::CorruptKeyring { .. }),
+            "{error:?}"
+        );
+        assert_eq!(ours.asked(), 0);
+    }
 }

@@ -741,7 +741,7 @@ fn it_locks_itself_at_a_question_too() {
         app.0.send_line("y").unwrap();
         let code = app.code();
         app.answers("last four characters: ", &code[code.len() - 4..]);
-        app.sees("It is locked by now; nothing was changed.");
+        app.sees("See whether that was done, and do it again if not.");
         app.sees("> ");
     }
     assert_eq!(desk.kinds(), ["passphrase"]);
@@ -767,7 +767,7 @@ fn it_locks_itself_at_a_question_of_a_later_run_and_goes_on() {
     app.sees("It has locked itself");
     app.0.send_line(OTHER).unwrap();
     app.answers("The same again: ", OTHER);
-    app.sees("It is locked by now; nothing was changed.");
+    app.sees("See whether that was done, and do it again if not.");
     app.sees("> ");
     assert!(desk.opens_with(SECRET) && !desk.opens_with(OTHER));
     app.0.send_line("idle 1h").unwrap();

@@ -313,8 +313,8 @@ async fn a_kill_at_any_write_loses_nothing() {
         }
         println!("{operation:?} was killed at each of its {writes} writes");
         let least = match operation {
-            // The keyring, the index, three accounts, and the keyring again.
-            Operation::RotateRoot | Operation::ReplaceSlot => 6,
+            // The slots' numbers, the keyring, the index, three accounts, and the keyring again.
+            Operation::RotateRoot | Operation::ReplaceSlot => 7,
             Operation::RotateDataKeys => 3,
             Operation::RemoveSlot => 1,
             _ => 2,
@@ -409,13 +409,14 @@ async fn a_kill_while_a_keyring_is_made_leaves_none_or_a_whole_one() {
 #[tokio::test]
 async fn an_interrupted_rotation_is_finished_by_the_next_who_is_alone() {
     for (write, when) in [
-        (1, When::After),
-        (2, When::Before),
+        // The first write claims the slots' numbers.
         (2, When::After),
+        (3, When::Before),
         (3, When::After),
-        (4, When::Before),
-        (5, When::After),
-        (6, When::Before),
+        (4, When::After),
+        (5, When::Before),
+        (6, When::After),
+        (7, When::Before),
     ] {
         let what = format!("write {write} {when:?}");
         let (shelf, uids) = filled().await;
@@ -456,7 +457,7 @@ async fn a_kill_while_finishing_is_finished_by_the_next() {
     let (shelf, uids) = filled().await;
     let store = Faulty::new(shelf.store());
     let keyring = Keyring::open(store.clone(), &raw(1)).await.unwrap();
-    store.arm(1, When::After, Then::Dead);
+    store.arm(2, When::After, Then::Dead);
     refused(Operation::RotateRoot.run(&keyring).await);
     drop(keyring);
     // One write each time: the index, three accounts, and the keyring.

@@ -351,6 +351,28 @@ async fn a_slot_that_another_provider_took_over_ends_the_lease() {
     }
 }
 
+/// A log that can't be written must not leave a keyring open that nobody watches.
+#[tokio::test]
+async fn an_audit_sink_that_panics_closes_the_keyring() {
+    struct Panics;
+    impl sealed_store::AuditSink for Panics {
+        fn record(&self, event: &AuditEvent) {
+            assert!(
+                !matches!(event, AuditEvent::LeaseUnreachable { .. }),
+                "as the test says"
+            );
+        }
+    }
+    let (provider, script) = Script::new("one");
+    let shelf = Shelf::backend();
+    let options = KeyringOptions::new()
+        .lease(lease(&provider).grace(HOUR))
+        .audit(Arc::new(Panics));
+    let keyring = options.create(shelf.store(), &*provider).await.unwrap();
+    script.answer(Answer::Kind(ProviderErrorKind::Unavailable));
+    closed(&keyring).await;
+}
+
 #[tokio::test]
 async fn what_the_time_from_revocation_to_closing_was_is_printed() {
     let (every, mut longest) = (Duration::from_millis(100), Duration::ZERO);

@@ -38,7 +38,9 @@ pub async fn run(app: &App, store: &Store) -> Result<()> {
 pub fn unless_it_locks(result: Result<()>) -> Result<()> {
     match result {
         Err(error) if error.is::<End>() => return Err(error),
-        Err(error) if is_not_open(&error) => say("It is locked by now; nothing was changed."),
+        Err(error) if is_not_open(&error) => say(
+            "It has locked itself meanwhile. See whether that was done, and do it again if not.",
+        ),
         Err(error) => say(&terminal::explain(&error)),
         Ok(()) => {}
     }

@@ -1,5 +1,5 @@
-//! What the person has chosen, in a small file. Nothing in it is secret, and nothing opens by it: whoever alters it can make the
-//! app ask more, or offer again what was declined.
+//! What the person has chosen, in a small file. Nothing in it is secret. Whoever alters it can make the app ask more, offer again
+//! what was declined, or let the keychain open a store that had locked itself: as a program of this login he could ask the keychain himself.
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -122,11 +122,9 @@ fn is_keychain_lost(error: SealError) -> Result<bool> {
             ProviderErrorKind::Destroyed | ProviderErrorKind::Corrupt => {
                 (true, refused.to_string())
             }
-            // A closed keychain, no desktop, another desktop, a sandbox: it may be there again the next time.
-            ProviderErrorKind::NeedsInteraction
-            | ProviderErrorKind::Unavailable
-            | ProviderErrorKind::Denied => (false, refused.to_string()),
-            _ => return Err(error.into()),
+            // A closed keychain, no desktop, another desktop, a sandbox: it may be there again the next time. Whatever it is,
+            // the passphrase opens too.
+            _ => (false, refused.to_string()),
         },
         SealError::WrongKey => (true, "its entry holds something else".to_owned()),
         SealError::ForeignRecipe => (false, "the store's slot is of another system's".to_owned()),

@@ -370,7 +370,27 @@ struct Watch {
 }
 
 impl Watch {
-    fn run(mut self) {
+    /// Nobody watches once this ends, so the keyring does not stay open by a panic: of an audit sink, or a provider.
+    fn run(self) {
+        let (core, opening) = (Weak::clone(&self.core), self.opening);
+        let watched = catch_unwind(AssertUnwindSafe(move || self.watch()));
+        if watched.is_err()
+            && let Some(core) = core.upgrade()
+        {
+            let ended = AuditEvent::LeaseEnded {
+                keyring: id_text(&core.id),
+                slot: 0,
+                provider: "unknown".to_owned(),
+                reason: "the audit sink or the provider panicked while the lease was watched"
+                    .to_owned(),
+                revoked: false,
+            };
+            // The keys go before the event is told.
+            let _ = catch_unwind(AssertUnwindSafe(|| core.wipe_opening(opening, &ended)));
+        }
+    }
+
+    fn watch(mut self) {
         let mut good = self.opened;
         let mut asked = self.opened;
         let mut wait = self.lease.every;

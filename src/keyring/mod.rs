@@ -201,10 +201,11 @@ impl Keyring {
             *keys = Some(open);
             self.core.idle.touch();
         }
+        // As the idle time, before anything is waited for.
+        lease::start(&self.core)?;
         for account in self.core.live_accounts() {
             account.reload().await?;
         }
-        lease::start(&self.core)?;
         half_open.0 = None;
         self.core.audit.record(&AuditEvent::KeyringOpened {
             keyring: id_text(&self.core.id),

@@ -10,7 +10,8 @@
 use super::core::{CONFLICT_TRIES, Core, Unconfirmed};
 use super::derive::{RootKeys, WrapKind, WrapPlace};
 use super::document::{
-    ACCOUNTS, AccountBody, AccountsBody, KEYRING, KeyringBody, account_document, account_name,
+    ACCOUNTS, AccountBody, AccountsBody, KEYRING, KeyringBody, SlotEntry, account_document,
+    account_name,
 };
 use super::generation;
 use super::store::StoreFaultKind;
@@ -35,7 +36,8 @@ impl Keyring {
     /// provider does not open its slot, [`SealError::Invalid`] if a slot is named twice or not at
     /// all, [`SealError::SlotCount`] if none stays, [`SealError::LoneSlot`] if only those stay that may be lost and others are
     /// dropped ([`KeyringOptions::allow_lone_slot`](crate::KeyringOptions::allow_lone_slot)). Nothing was changed then, but that an earlier rotation
-    /// which was cut short was finished first.
+    /// which was cut short was finished first, and that slot numbers may be used up. After another error (the store failed, the
+    /// keyring was locked meanwhile) it may have happened all the same: see which provider opens before you destroy anything.
     pub async fn rotate_root(
         &self,
         keep: &[(u32, &dyn KeyProvider)],
@@ -76,7 +78,7 @@ impl Keyring {
     /// ```
     ///
     /// # Errors
-    /// As [`Keyring::rotate_root`], and what `new` answers; nothing was changed then.
+    /// As [`Keyring::rotate_root`], and what `new` answers, in which case nothing was changed.
     pub async fn replace_slot(
         &self,
         slot: u32,
@@ -148,13 +150,32 @@ pub(super) async fn finish_if_alone(core: &Core) -> Result<(), SealError> {
 async fn rotate(core: &Core, plan: &Plan<'_>) -> Result<Option<u32>, SealError> {
     // An earlier rotation first: the document has room for one previous root.
     finish(core).await?;
+    let stay = plan.keep.iter().chain(&plan.replace);
+    let left: Vec<bool> = stay.clone().map(|(_, one)| one.may_be_lost()).collect();
+    let (_, body) = core
+        .read::<KeyringBody>(KEYRING)
+        .await?
+        .ok_or(SealError::NoKeyring)?;
+    plan.check_named_once(&body)?;
+    slot::check_left(core.lone, &body.slots, &left)?;
+    for (number, provider) in plan.keep {
+        prove(core.audit(), &body, entry_of(&body, *number)?, *provider).await?;
+    }
+    // The numbers go into the slots' derivations, so they are claimed before any is made: a provider that keeps secrets itself
+    // makes none twice for a number.
+    let mut next_slot = core
+        .change_keyring(|body| {
+            let first = body.next_slot;
+            let claimed = u32::try_from(left.len()).map_err(|_| SealError::SlotCount)?;
+            body.next_slot = first.checked_add(claimed).ok_or(SealError::SlotCount)?;
+            Ok(first)
+        })
+        .await?;
     let (revision, body) = core
         .read::<KeyringBody>(KEYRING)
         .await?
         .ok_or(SealError::NoKeyring)?;
     plan.check_named_once(&body)?;
-    let stay = plan.keep.iter().chain(&plan.replace);
-    let left: Vec<bool> = stay.clone().map(|(_, one)| one.may_be_lost()).collect();
     slot::check_left(core.lone, &body.slots, &left)?;
 
     let suite = body.suite;
@@ -167,19 +188,12 @@ async fn rotate(core: &Core, plan: &Plan<'_>) -> Result<Option<u32>, SealError> 
     let new = RootKeys::new(secret::random_key()?, number, suite);
     let mut slots = Vec::with_capacity(left.len());
     let mut replaced = None;
-    let mut next_slot = body.next_slot;
     let mut through = None;
     let came_through = core.with_open(|open| Ok(open.slot()))?;
     for (number, provider) in stay {
-        let entry = body
-            .slots
-            .iter()
-            .find(|entry| entry.slot == *number)
-            .ok_or(SealError::UnknownSlot)?;
+        let entry = entry_of(&body, *number)?;
         if plan.replace.is_some_and(|(slot, _)| slot == *number) {
             replaced = Some(next_slot);
-        } else {
-            prove(core.audit(), &body, entry, *provider).await?;
         }
         let fresh = slot::make(
             core.id,
@@ -205,7 +219,6 @@ async fn rotate(core: &Core, plan: &Plan<'_>) -> Result<Option<u32>, SealError> 
     let rotated = KeyringBody {
         revision: revision.checked_add(1).ok_or(SealError::Conflict)?,
         root: number,
-        next_slot,
         slots,
         previous_root: Some(super::document::PreviousRoot {
             root: old,
@@ -233,6 +246,13 @@ async fn rotate(core: &Core, plan: &Plan<'_>) -> Result<Option<u32>, SealError> 
     core.confirm_root(number);
     finish(core).await?;
     Ok(replaced)
+}
+
+fn entry_of(body: &KeyringBody, slot: u32) -> Result<&SlotEntry, SealError> {
+    let mut slots = body.slots.iter();
+    slots
+        .find(|entry| entry.slot == slot)
+        .ok_or(SealError::UnknownSlot)
 }
 
 /// Steps 2 and 3. Does nothing where no rotation is under way.

@@ -9,7 +9,7 @@ use super::slot::check_kind;
 use super::store::{KeyringStore, Revision};
 use crate::audit::{self, AuditEvent, AuditSink, id_text};
 use crate::error::SealError;
-use crate::provider::{KeyProvider, ProviderErrorKind, SlotContext};
+use crate::provider::{KeyProvider, SlotContext};
 use crate::secret;
 
 /// Which keyring is to be opened, and through which slot.
@@ -62,6 +62,17 @@ pub(super) async fn open_envelope(
             what: "it has no slot, or too many",
         }));
     }
+    let mut numbers: Vec<u32> = body.slots.iter().map(|entry| entry.slot).collect();
+    numbers.sort_unstable();
+    // Each repetition would cost a person's token a try.
+    if numbers
+        .windows(2)
+        .any(|pair| matches!(pair, [one, next] if one == next))
+    {
+        return Err(refused(SealError::CorruptKeyring {
+            what: "two slots have the same number",
+        }));
+    }
     if only.is_some_and(|slot| body.slots.iter().all(|entry| entry.slot != slot)) {
         return Err(refused(SealError::UnknownSlot));
     }
@@ -77,7 +88,7 @@ pub(super) async fn open_envelope(
                 break;
             }
             Ok(None) => {}
-            // The next slot would be asked of the same provider: that adds up waiting times, or questions to a person.
+            // The next slot would be asked of the same provider: that adds up waiting times.
             Err(error) if is_about_the_moment(&error) => {
                 first_error = Some(error);
                 break;
@@ -123,9 +134,7 @@ pub(super) async fn open_envelope(
 /// Whether a provider's answer has nothing to do with the slot.
 fn is_about_the_moment(error: &SealError) -> bool {
     match error {
-        SealError::Provider(error) => {
-            error.is_retryable() || error.kind() == ProviderErrorKind::NeedsInteraction
-        }
+        SealError::Provider(error) => error.is_retryable(),
         _ => false,
     }
 }

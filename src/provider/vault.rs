@@ -24,7 +24,7 @@ use super::{
     Fields, KeyProvider, NewSlot, Probe, ProviderError, ProviderErrorKind, Recipe, Rights,
     SlotContext,
 };
-use crate::thread::off_thread;
+use crate::thread::{off_thread, within};
 
 type Result<T> = std::result::Result<T, ProviderError>;
 
@@ -193,14 +193,19 @@ impl Vault {
         let deadline = now
             .checked_add(inner.timeout)
             .unwrap_or_else(|| now + Duration::from_secs(365 * 86_400));
-        off_thread("sealed-store-vault", move || work(&inner, deadline))
-            .await
-            .unwrap_or_else(|| {
-                Err(ProviderError::new(
-                    ProviderErrorKind::Unavailable,
-                    "no thread could be started to ask the key service; try again",
-                ))
-            })
+        let limit = inner.timeout;
+        let answer = off_thread("sealed-store-vault", move || work(&inner, deadline));
+        let unavailable = |advice| ProviderError::new(ProviderErrorKind::Unavailable, advice);
+        match within(limit, answer).await {
+            Some(Some(answer)) => answer,
+            Some(None) => Err(unavailable(
+                "no thread could be started to ask the key service; try again",
+            )),
+            // The service's answers end by the deadline; files of tokens need not.
+            None => Err(unavailable(
+                "the key service, or the file of its credentials, did not answer in time; check both, then try again",
+            )),
+        }
     }
 }
 
