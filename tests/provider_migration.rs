@@ -292,3 +292,61 @@ async fn every_other_slot_is_named_when_one_is_replaced() {
     assert!(matches!(error, SealError::WrongKey), "{error:?}");
     assert_eq!(shelf.document("keyring").await, before);
 }
+
+/// Keeps the secret of each slot itself, as a keychain does, and gives none a second one.
+#[derive(Default)]
+struct Keeper(Mutex<std::collections::BTreeMap<u32, [u8; 32]>>);
+
+#[async_trait]
+impl KeyProvider for Keeper {
+    fn kind(&self) -> &str {
+        "keeper"
+    }
+    async fn generate(&self, context: &SlotContext) -> Result<NewSlot, ProviderError> {
+        let secret: [u8; 32] = rand::random();
+        let mut kept = self.0.lock().unwrap();
+        if kept.contains_key(&context.slot) {
+            return Err(error(ProviderErrorKind::BadRequest));
+        }
+        kept.insert(context.slot, secret);
+        Ok(NewSlot {
+            secret: SecretBox::new(Box::new(secret)),
+            material: Fields::new(),
+        })
+    }
+    async fn unwrap_secret(
+        &self,
+        context: &SlotContext,
+        _: &Recipe,
+    ) -> Result<SecretBox<[u8; 32]>, ProviderError> {
+        let kept = self.0.lock().unwrap();
+        let secret = kept.get(&context.slot);
+        let secret = secret.ok_or_else(|| error(ProviderErrorKind::Destroyed))?;
+        Ok(SecretBox::new(Box::new(*secret)))
+    }
+    async fn probe(&self) -> Result<Probe, ProviderError> {
+        Ok(Probe::ready())
+    }
+}
+
+#[tokio::test]
+async fn a_migration_that_failed_half_way_can_be_tried_again() {
+    let shelf = Shelf::sqlite();
+    let (keeper, service) = (Keeper::default(), Arc::new(Service::default()));
+    let new = service.key("a");
+    let keyring = shelf.create(&raw(1)).await.unwrap();
+    let slot = keyring.add_slot("kept", &keeper).await.unwrap();
+    for _ in 0..2 {
+        // What is kept got its new secret by then.
+        service.refuses_to_open.store(true, Ordering::SeqCst);
+        refused(keyring.replace_slot(1, &new, &[(slot, &keeper)], &[]).await);
+    }
+    service.refuses_to_open.store(false, Ordering::SeqCst);
+    keyring
+        .replace_slot(1, &new, &[(slot, &keeper)], &[])
+        .await
+        .unwrap();
+    drop(keyring);
+    shelf.open(&keeper).await.unwrap();
+    shelf.open(&new).await.unwrap();
+}
