@@ -75,6 +75,12 @@ fn anything_odd_in_a_uri_is_refused() {
         "vault:https://vault/transit/keys/k?namespace=a&",
         "vault:https://vault/transit/keys/k?Namespace=a",
         "vault:https://vault/transit/keys/k?token_file=%ff",
+        "vault:https://vault/transit/keys/k?token_file=/a%zz",
+        "vault:https://vault/transit/keys/k?token_file=/a%2",
+        "vault:https://vault/transit/keys/k?role_id=a%&secret_id_file=/s",
+        "vault:https://vault/transit/keys/k?token_file=t",
+        "vault:https://vault/transit/keys/k?ca=./ca.pem",
+        "vault:https://vault/transit/keys/k?role_id=r&secret_id_file=s",
         "vault:https://vault/transit/keys/k?token_file=a%00b",
         "vault:https://vault/transit/keys/k?role_id=r",
         "vault:https://vault/transit/keys/k?secret_id_file=/s",
@@ -131,8 +137,8 @@ fn a_uri_says_where_the_token_comes_from() {
         "role a&b/ä /s t approle"
     );
     assert_eq!(
-        credentials("?approle_mount=bots%2fa&secret_id_file=s&namespace=x&role_id=r"),
-        "role r s bots/a"
+        credentials("?approle_mount=bots%2fa&secret_id_file=/s&namespace=x&role_id=r"),
+        "role r /s bots/a"
     );
 }
 

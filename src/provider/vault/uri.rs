@@ -85,6 +85,26 @@ fn holds_credentials() -> ProviderError {
     )
 }
 
+/// Of the working folder it would be another file for each program, and another trust.
+fn file(path: &str) -> Result<PathBuf> {
+    let path = PathBuf::from(path);
+    match path.is_absolute() {
+        true => Ok(path),
+        false => Err(misconfigured(
+            "ca, token_file and secret_id_file in the URI of a Vault key are absolute paths",
+        )),
+    }
+}
+
+/// Whether two hexadecimal digits follow each percent sign: the decoder takes others as they are.
+fn is_encoded(text: &str) -> bool {
+    let digits = |rest: &str| {
+        let mut two = rest.bytes().take(2);
+        matches!((two.next(), two.next()), (Some(one), Some(two)) if one.is_ascii_hexdigit() && two.is_ascii_hexdigit())
+    };
+    text.split('%').skip(1).all(digits)
+}
+
 pub(super) fn parse(text: &str) -> Result<Parsed> {
     let url = text
         .strip_prefix("vault:")
@@ -136,12 +156,15 @@ pub(super) fn parse(text: &str) -> Result<Parsed> {
     };
     let mut named = Named::default();
     for parameter in uri.query().into_iter().flat_map(|query| query.split('&')) {
-        let (name, value) = parameter.split_once('=').ok_or_else(form)?;
-        let value = percent_encoding::percent_decode_str(value)
+        let (name, raw) = parameter.split_once('=').ok_or_else(form)?;
+        let value = percent_encoding::percent_decode_str(raw)
             .decode_utf8()
             .ok()
             .filter(|value| !value.is_empty() && !value.contains('\0'))
             .ok_or_else(form)?;
+        if !is_encoded(raw) {
+            return Err(form());
+        }
         let known = match name {
             "namespace" => {
                 let namespace = value.trim_matches('/');
@@ -150,18 +173,15 @@ pub(super) fn parse(text: &str) -> Result<Parsed> {
                 }
                 parsed.namespace.replace(namespace.to_owned()).is_none()
             }
-            "ca" => parsed.ca.replace(PathBuf::from(&*value)).is_none(),
-            "token_file" => named.token_file.replace(PathBuf::from(&*value)).is_none(),
+            "ca" => parsed.ca.replace(file(&value)?).is_none(),
+            "token_file" => named.token_file.replace(file(&value)?).is_none(),
             "role_id" => {
                 if value.chars().any(char::is_control) {
                     return Err(form());
                 }
                 named.role_id.replace(value.into_owned()).is_none()
             }
-            "secret_id_file" => {
-                let path = PathBuf::from(&*value);
-                named.secret_id_file.replace(path).is_none()
-            }
+            "secret_id_file" => named.secret_id_file.replace(file(&value)?).is_none(),
             "approle_mount" => {
                 if !is_path(&value) {
                     return Err(form());
